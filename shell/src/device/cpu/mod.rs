@@ -1,0 +1,1 @@
+//! Models on the CPU: ONNX through tract or ONNX Runtime.

@@ -1,0 +1,4 @@
+//! TensorForge as a std library: the service around `tensorforge-core`'s decisions.
+
+pub mod device;
+pub mod models;

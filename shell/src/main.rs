@@ -1,0 +1,3 @@
+//! The `tensorforge` program.
+
+fn main() {}
