@@ -119,6 +119,8 @@ struct LaneState {
 pub struct Engine<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize> {
     planner: Planner<T, REQUESTS, GROUPS>,
     lanes: [Option<LaneState>; MODELS],
+    max_running: u32,
+    running: u32,
     draining: bool,
 }
 
@@ -128,7 +130,13 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
     /// An engine that knows no model yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { planner: Planner::new(), lanes: [None; MODELS], draining: false }
+        Self {
+            planner: Planner::new(),
+            lanes: [None; MODELS],
+            max_running: u32::MAX,
+            running: 0,
+            draining: false,
+        }
     }
 
     /// Adds a model, or changes how it is served from now on.
@@ -151,6 +159,12 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
         Ok(())
     }
 
+    /// Limits the batches that run at once over all models, to the threads or devices there are.
+    /// Without it only each lane's `instances` limit them. At least 1 is kept.
+    pub const fn set_max_running(&mut self, batches: u32) {
+        self.max_running = if batches == 0 { 1 } else { batches };
+    }
+
     /// Takes in one event, orders what follows from it through `sink`, and returns when to send
     /// [`Event::Tick`] if nothing else happens before.
     pub fn handle(
@@ -168,16 +182,19 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
                 }
             }
             Event::Finished(model) => {
-                if let Some(state) = self.lane_mut(model) {
-                    state.busy = state.busy.saturating_sub(1);
+                if let Some(state) = self.lane_mut(model).filter(|state| state.busy > 0) {
+                    state.busy -= 1;
+                    self.running -= 1;
                 }
             }
             Event::Tick => {}
             Event::Drain => self.draining = true,
         }
         self.dispatch_due(now, sink);
-        let lanes = &self.lanes;
-        self.planner.next_deadline(|model| has_idle_instance(lanes, model))
+        if self.running >= self.max_running {
+            return None;
+        }
+        self.planner.next_deadline(|model| has_idle_instance(&self.lanes, model))
     }
 
     /// Requests waiting.
@@ -188,13 +205,13 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
 
     /// Batches running.
     #[must_use]
-    pub fn running(&self) -> usize {
-        self.lanes.iter().flatten().map(|state| state.busy as usize).sum()
+    pub const fn running(&self) -> usize {
+        self.running as usize
     }
 
     /// True once [`Event::Drain`] has come and nothing waits or runs any more.
     #[must_use]
-    pub fn is_drained(&self) -> bool {
+    pub const fn is_drained(&self) -> bool {
         self.draining && self.queued() == 0 && self.running() == 0
     }
 
@@ -228,7 +245,7 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
     }
 
     fn dispatch_due(&mut self, now: Instant, sink: &mut impl ActionSink<T>) {
-        loop {
+        while self.running < self.max_running {
             let before = self.planner.queued();
             let lanes = &self.lanes;
             let can_run = |model| has_idle_instance(lanes, model);
@@ -239,6 +256,7 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
             self.left_queue(model, taken as u32);
             if let Some(state) = self.lane_mut(model) {
                 state.busy += 1;
+                self.running += 1;
             }
         }
     }
