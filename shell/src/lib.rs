@@ -1,5 +1,12 @@
 //! TensorForge as a std library: the service around `tensorforge-core`'s decisions.
 
+pub mod batch_scheduler;
+pub mod clock;
+pub mod concurrency;
+pub mod config;
 pub mod contracts;
 pub mod device;
 pub mod models;
+pub mod registry;
+pub mod service;
+pub mod telemetry;

@@ -23,10 +23,18 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
-    fn push_integer<T: Copy + fmt::Display, E: Error>(&mut self, value: T) -> Result<(), E>
+    fn push_integer<T, E: Error>(&mut self, value: T) -> Result<(), E>
     where
-        T: TryInto<u8> + TryInto<u16> + TryInto<u32> + TryInto<u64>,
-        T: TryInto<i8> + TryInto<i16> + TryInto<i32> + TryInto<i64>,
+        T: Copy
+            + fmt::Display
+            + TryInto<u8>
+            + TryInto<u16>
+            + TryInto<u32>
+            + TryInto<u64>
+            + TryInto<i8>
+            + TryInto<i16>
+            + TryInto<i32>
+            + TryInto<i64>,
     {
         macro_rules! push {
             ($type:ty) => {
@@ -165,7 +173,7 @@ pub(super) fn write(tensor: &Tensor, json: &mut Vec<u8>) -> Result<(), Unwritabl
         DataType::Bytes => {
             let texts: Result<Vec<&str>, _> =
                 tensor.bytes_elements().map(std::str::from_utf8).collect();
-            return array(json, texts.map_err(|_| Unwritable::NotUtf8)?.iter(), |_| true);
+            array(json, texts.map_err(|_| Unwritable::NotUtf8)?.iter(), |_| true)
         }
     }
 }

@@ -1,0 +1,357 @@
+//! Drives core's engine with real time, real threads and real models.
+//!
+//! [`BatchScheduler`] feeds core's [`Engine`] with arrivals, the ends of executions and the passing
+//! of deadlines, and runs the batches it dispatches on worker threads. The engine sits behind one
+//! lock that is held for a decision (about a microsecond), never while a model runs.
+
+mod assemble;
+mod run;
+mod signatures;
+#[cfg(test)]
+mod tests;
+
+use crate::clock::Clock;
+use crate::concurrency::{JobSender, WorkerPool, job_queue, lock};
+use crate::device::ExecuteError;
+use crate::models::Tensor;
+use crate::registry::LoadedModel;
+use signatures::{Shapes, Signatures};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tensorforge_core::engine::ConfigureError;
+use tensorforge_core::{
+    ActionSink, Batch, BatchKey, BatchLimits, ClosingReason, Engine, Event, Instant, Lane, Refused,
+    Request, Ticket,
+};
+use tokio::sync::{oneshot, watch};
+
+/// Requests that may wait at once, over all models.
+pub const MAX_QUEUED: usize = 4096;
+/// Different batch keys that may wait at once, over all models.
+pub const MAX_KEYS: usize = 256;
+/// Model versions that can be served at once.
+pub const MAX_MODELS: usize = 256;
+
+/// Signature of models whose inputs have one shape only, apart from the batch dimension.
+const FIXED_SHAPES: u32 = u32::MAX;
+
+/// Why a request got no answer from its model.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The scheduler did not take it.
+    #[error("{}", refusal(.0))]
+    Refused(Refused),
+    /// The model failed on it.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// The runtime panicked on it.
+    #[error("{backend} panicked while it ran the model: {message}")]
+    Panicked {
+        /// The runtime.
+        backend: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+    /// The scheduler was stopped before the request ran.
+    #[error("the server stopped before the request ran")]
+    Stopped,
+}
+
+fn refusal(why: &Refused) -> String {
+    match why {
+        Refused::UnknownModel => "the model is not served here".into(),
+        Refused::Draining => "the server is draining and takes no more requests".into(),
+        Refused::Empty => "the request has no rows".into(),
+        Refused::TooLarge { max_items } => {
+            format!("the request has more rows than one batch may hold, which is {max_items}")
+        }
+        Refused::ModelQueueFull { max_queued } => {
+            format!("the model's queue is full: {max_queued} requests wait already")
+        }
+        _ => "the server's queue is full".into(),
+    }
+}
+
+/// A waiting request: what core carries as its payload.
+struct Pending {
+    model: Arc<LoadedModel>,
+    inputs: Vec<Tensor>,
+    rows: usize,
+    arrived: Instant,
+    reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
+}
+
+/// Boxed, because core moves its payloads and a pointer moves fastest.
+type Requests = Vec<BoxedRequest>;
+type BoxedRequest = Box<Pending>;
+
+/// A closed batch on its way to a worker.
+struct Job {
+    model: Arc<LoadedModel>,
+    reason: ClosingReason,
+    requests: Requests,
+}
+
+type ServerEngine = Engine<BoxedRequest, MAX_QUEUED, MAX_KEYS, MAX_MODELS>;
+
+struct State {
+    engine: Box<ServerEngine>,
+    signatures: Signatures,
+    /// When the engine next wants a tick.
+    wake: Option<Instant>,
+    stopped: bool,
+}
+
+struct Shared {
+    clock: Clock,
+    state: Mutex<State>,
+    /// Signals the timer thread that `wake` came nearer or the scheduler stops.
+    timer: Condvar,
+    jobs: JobSender<Job>,
+    drained: watch::Sender<bool>,
+}
+
+/// Batches requests of loaded models and runs them.
+///
+/// Dropping it runs what was dispatched and answers the rest with [`RunError::Stopped`];
+/// [`drain`](Self::drain) first to answer everything.
+pub struct BatchScheduler {
+    shared: Arc<Shared>,
+    timer: Option<JoinHandle<()>>,
+    workers: Option<WorkerPool<Job>>,
+}
+
+impl BatchScheduler {
+    /// Starts `workers` worker threads and a timer thread.
+    ///
+    /// # Errors
+    /// The system's, when it gives no more threads.
+    pub fn start(clock: Clock, workers: usize) -> std::io::Result<Self> {
+        let (jobs, receiver) = job_queue();
+        let mut engine = Box::new(ServerEngine::new());
+        engine.set_max_running(u32::try_from(workers).unwrap_or(u32::MAX));
+        let state = State { engine, signatures: Signatures::default(), wake: None, stopped: false };
+        let shared = Arc::new(Shared {
+            clock,
+            state: Mutex::new(state),
+            timer: Condvar::new(),
+            jobs,
+            drained: watch::Sender::new(false),
+        });
+        let worker = Arc::clone(&shared);
+        let workers =
+            WorkerPool::start("model", workers, receiver, move |job| run::run(&worker, job))?;
+        let timer = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name("timer".into()).spawn(move || shared.keep_time())?
+        };
+        Ok(Self { shared, timer: Some(timer), workers: Some(workers) })
+    }
+
+    /// Makes a model known, as its configuration says.
+    ///
+    /// # Errors
+    /// [`ConfigureError`] when there are more than [`MAX_MODELS`] or the configuration was not
+    /// checked.
+    pub fn add(&self, model: &LoadedModel) -> Result<(), ConfigureError> {
+        let config = &model.config;
+        let batches = model.executor.io().batches;
+        let limits = BatchLimits {
+            max_items: if batches { config.max_batch } else { 1 },
+            max_wait: config.max_wait.into(),
+        };
+        let (instances, max_queued) = (config.instances, config.max_queued);
+        let lane = Lane { limits, instances, max_queued };
+        lock(&self.shared.state).engine.configure(model.id, lane)
+    }
+
+    /// Runs `inputs`, which must be what `model` declares, in one batch with others. `rows` is
+    /// their batch dimension, 1 for a model without one. Dropping the future takes the request out
+    /// of the queue.
+    ///
+    /// # Errors
+    /// [`RunError`]; the requests it shared a batch with never notice.
+    pub async fn run(
+        &self,
+        model: &Arc<LoadedModel>,
+        inputs: Vec<Tensor>,
+        rows: usize,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let (reply, answer) = oneshot::channel();
+        let ticket = self.shared.arrive(model, inputs, rows, reply);
+        let mut waiting = CancelOnDrop { shared: &self.shared, ticket };
+        let result = answer.await.unwrap_or(Err(RunError::Stopped));
+        waiting.ticket = None;
+        result
+    }
+
+    /// Refuses what comes from now on, and returns when everything that waited has been answered.
+    pub async fn drain(&self) {
+        self.shared.handle(Event::Drain);
+        let mut drained = self.shared.drained.subscribe();
+        // The sender lives as long as `self`.
+        let _ = drained.wait_for(|&drained| drained).await;
+    }
+
+    /// Requests that wait for a batch.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        lock(&self.shared.state).engine.queued()
+    }
+}
+
+impl Drop for BatchScheduler {
+    fn drop(&mut self) {
+        lock(&self.shared.state).stopped = true;
+        self.shared.timer.notify_all();
+        if let Some(timer) = self.timer.take() {
+            let _ = timer.join();
+        }
+        self.workers.take();
+    }
+}
+
+impl std::fmt::Debug for BatchScheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchScheduler").field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
+/// Takes a request out of the queue when its sender stops waiting for it.
+struct CancelOnDrop<'a> {
+    shared: &'a Shared,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.handle(Event::Cancelled(ticket));
+        }
+    }
+}
+
+impl Shared {
+    fn arrive(
+        &self,
+        model: &Arc<LoadedModel>,
+        inputs: Vec<Tensor>,
+        rows: usize,
+        reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
+    ) -> Option<Ticket> {
+        let shapes = batch_shapes(model, &inputs);
+        let arrived = self.clock.now();
+        let model = Arc::clone(model);
+        let id = model.id;
+        let pending = Box::new(Pending { model, inputs, rows, arrived, reply });
+        self.decide(|state| {
+            let signature = shapes.map_or(FIXED_SHAPES, |shapes| state.signatures.acquire(shapes));
+            let items = u32::try_from(rows).unwrap_or(u32::MAX);
+            Event::Arrived(Request::new(BatchKey { model: id, signature }, items, pending))
+        })
+    }
+
+    fn handle(&self, event: Event<BoxedRequest>) {
+        self.decide(|_| event);
+    }
+
+    /// Lets the engine decide on one event and carries out what it orders. Returns the ticket of
+    /// a request that now waits.
+    fn decide(&self, event: impl FnOnce(&mut State) -> Event<BoxedRequest>) -> Option<Ticket> {
+        let mut actions = Actions::default();
+        let is_drained = {
+            let mut state = lock(&self.state);
+            let event = event(&mut state);
+            // Read under the lock, so that the engine sees time in order.
+            let now = self.clock.now();
+            let wake = state.engine.handle(now, event, &mut actions);
+            for signature in actions.left.drain(..).filter(|&number| number != FIXED_SHAPES) {
+                state.signatures.release(signature);
+            }
+            let sooner = wake.is_some_and(|at| state.wake.is_none_or(|before| at < before));
+            state.wake = wake;
+            if sooner {
+                self.timer.notify_one();
+            }
+            state.engine.is_drained()
+        };
+        if is_drained {
+            self.drained.send_replace(true);
+        }
+        for job in actions.jobs {
+            self.jobs.send(job);
+        }
+        for (pending, why) in actions.refused {
+            // Nobody listens when the sender has gone; then nothing is lost.
+            let _ = pending.reply.send(Err(RunError::Refused(why)));
+        }
+        actions.ticket
+    }
+
+    /// The timer thread: sends a tick whenever the engine's deadline comes.
+    fn keep_time(&self) {
+        let mut state = lock(&self.state);
+        while !state.stopped {
+            let now = self.clock.now();
+            match state.wake {
+                None => {
+                    state = self.timer.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(at) if at > now => {
+                    let timeout = at.since(now).into();
+                    let waited = self.timer.wait_timeout(state, timeout);
+                    (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(_) => {
+                    state.wake = None;
+                    drop(state);
+                    self.handle(Event::Tick);
+                    state = lock(&self.state);
+                }
+            }
+        }
+    }
+}
+
+/// The input shapes that must agree within a batch, `None` when the model leaves no choice.
+fn batch_shapes(model: &LoadedModel, inputs: &[Tensor]) -> Option<Shapes> {
+    let io = model.executor.io();
+    let free = |shape: &[i64]| shape.iter().skip(1).any(|&size| size < 0);
+    let choice = io.batches && io.inputs.iter().any(|spec| free(&spec.shape));
+    choice.then(|| inputs.iter().map(|input| input.shape()[1..].to_vec()).collect())
+}
+
+/// What the engine ordered, to be carried out once the lock is released.
+#[derive(Default)]
+struct Actions {
+    jobs: Vec<Job>,
+    refused: Vec<(BoxedRequest, Refused)>,
+    /// Signatures of the requests that left the queue or never entered it.
+    left: Vec<u32>,
+    ticket: Option<Ticket>,
+}
+
+impl ActionSink<BoxedRequest> for Actions {
+    fn dispatch(&mut self, batch: Batch<'_, BoxedRequest>) {
+        let (signature, reason) = (batch.key().signature, batch.reason());
+        let requests: Vec<_> = batch.map(|request| request.payload).collect();
+        self.left.extend(std::iter::repeat_n(signature, requests.len()));
+        if let Some(first) = requests.first() {
+            self.jobs.push(Job { model: Arc::clone(&first.model), reason, requests });
+        }
+    }
+
+    fn refuse(&mut self, request: Request<BoxedRequest>, why: Refused) {
+        self.left.push(request.key.signature);
+        self.refused.push((request.payload, why));
+    }
+
+    fn queued(&mut self, ticket: Ticket, _: &BoxedRequest) {
+        self.ticket = Some(ticket);
+    }
+
+    fn cancelled(&mut self, request: Request<BoxedRequest>) {
+        self.left.push(request.key.signature);
+    }
+}

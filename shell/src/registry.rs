@@ -1,0 +1,257 @@
+//! The model repository: which models there are, in which versions, and whether they can run.
+//!
+//! A repository is a folder `MODEL/VERSION/model.onnx` with an optional `MODEL/config.toml`;
+//! versions are whole numbers. Other files and folders in it are left alone.
+
+use crate::config::ModelConfig;
+use crate::contracts::RepositoryEntry;
+use crate::device::{Executor, LoadError};
+use crate::telemetry::ModelRecorder;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tensorforge_core::ModelId;
+
+/// One version of a model, loaded and ready to run.
+pub struct LoadedModel {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Its number in the scheduler.
+    pub id: ModelId,
+    /// What runs it.
+    pub executor: Arc<dyn Executor>,
+    /// How it is served.
+    pub config: ModelConfig,
+    /// Its figures.
+    pub recorder: ModelRecorder,
+}
+
+impl fmt::Debug for LoadedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoadedModel({}/{})", self.name, self.version)
+    }
+}
+
+/// Turns a model file into something that runs. The seam between the registry and devices.
+pub type Loader<'a> = dyn Fn(&Path, &ModelConfig) -> Result<Arc<dyn Executor>, LoadError> + 'a;
+
+/// Why the repository cannot be read at all.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    /// The folder is missing or may not be read.
+    #[error("cannot read the model repository {path}: {message}")]
+    Unreadable {
+        /// The folder.
+        path: PathBuf,
+        /// The system's words.
+        message: String,
+    },
+}
+
+/// Why a model or version is not there to run.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// No model of that name.
+    #[error("unknown model '{name}'{}", nearest(.known))]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The model has no such version.
+    #[error("model '{name}' has no version '{version}'; it has {}", .known.join(", "))]
+    UnknownVersion {
+        /// The model.
+        name: String,
+        /// The version asked for.
+        version: String,
+        /// The versions there are.
+        known: Vec<String>,
+    },
+    /// It is in the repository but could not be loaded.
+    #[error("model '{name}' is not ready: {reason}")]
+    NotReady {
+        /// The model.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn nearest(known: &[String]) -> String {
+    match known.len() {
+        0 => "; the repository is empty".into(),
+        1..=8 => format!("; there is {}", known.join(", ")),
+        count => format!("; there are {count} others, see /v2/repository/index"),
+    }
+}
+
+#[derive(Debug)]
+enum VersionState {
+    Ready(Arc<LoadedModel>),
+    Unavailable(String),
+}
+
+impl VersionState {
+    const fn ready(&self) -> Option<&Arc<LoadedModel>> {
+        match self {
+            Self::Ready(model) => Some(model),
+            Self::Unavailable(_) => None,
+        }
+    }
+}
+
+/// The models of one repository, each version ready or with the reason why it is not.
+#[derive(Debug, Default)]
+pub struct Registry {
+    models: BTreeMap<String, BTreeMap<u64, VersionState>>,
+}
+
+impl Registry {
+    /// Loads every version of every model below `root`. `adjust` may change each model's
+    /// configuration before it is used.
+    ///
+    /// A model that does not load is kept as unavailable with its reason; the others are served.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] when the folder itself cannot be read.
+    pub fn load(
+        root: &Path,
+        loader: &Loader<'_>,
+        adjust: impl Fn(&mut ModelConfig),
+    ) -> Result<Self, RepositoryError> {
+        let mut registry = Self::default();
+        let mut next_id = 0;
+        for (name, folder) in folders(root)? {
+            let config = ModelConfig::from_file(&folder.join("config.toml"))
+                .map_err(|error| error.to_string())
+                .and_then(|mut config| {
+                    adjust(&mut config);
+                    config.check().map_err(|error| error.to_string())?;
+                    Ok(config)
+                });
+            let mut versions = BTreeMap::new();
+            for (version, folder) in folders(&folder)? {
+                let Ok(version) = version.parse::<u64>() else { continue };
+                let loaded = config.clone().and_then(|config| {
+                    let executor = loader(&folder.join("model.onnx"), &config)
+                        .map_err(|error| error.to_string())?;
+                    Ok((executor, config))
+                });
+                let state = match loaded {
+                    Err(reason) => VersionState::Unavailable(reason),
+                    Ok((executor, config)) => {
+                        let id = ModelId(next_id);
+                        next_id += 1;
+                        let (name, recorder) = (name.clone(), ModelRecorder::default());
+                        let model = LoadedModel { name, version, id, executor, config, recorder };
+                        VersionState::Ready(Arc::new(model))
+                    }
+                };
+                versions.insert(version, state);
+            }
+            if !versions.is_empty() {
+                registry.models.insert(name, versions);
+            }
+        }
+        Ok(registry)
+    }
+
+    /// Every version that can run.
+    pub fn ready(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
+        self.models.values().flat_map(BTreeMap::values).filter_map(VersionState::ready)
+    }
+
+    /// The named version, or the highest one that can run.
+    ///
+    /// # Errors
+    /// [`LookupError`] says which part is unknown, or why it cannot run.
+    pub fn find(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<&Arc<LoadedModel>, LookupError> {
+        let versions = self.versions(name)?;
+        let state = match version {
+            Some(version) => {
+                let number = version.parse::<u64>().ok();
+                number.and_then(|number| versions.get(&number)).ok_or_else(|| {
+                    LookupError::UnknownVersion {
+                        name: name.to_owned(),
+                        version: version.to_owned(),
+                        known: versions.keys().map(u64::to_string).collect(),
+                    }
+                })?
+            }
+            None => {
+                let mut newest = versions.values().rev();
+                newest.clone().find(|state| state.ready().is_some()).or(newest.next()).ok_or_else(
+                    || LookupError::NotReady { name: name.to_owned(), reason: "no version".into() },
+                )?
+            }
+        };
+        match state {
+            VersionState::Ready(model) => Ok(model),
+            VersionState::Unavailable(reason) => {
+                Err(LookupError::NotReady { name: name.to_owned(), reason: reason.clone() })
+            }
+        }
+    }
+
+    /// The versions of a model that can run, oldest first.
+    ///
+    /// # Errors
+    /// [`LookupError::UnknownModel`].
+    pub fn ready_versions(&self, name: &str) -> Result<Vec<&Arc<LoadedModel>>, LookupError> {
+        Ok(self.versions(name)?.values().filter_map(VersionState::ready).collect())
+    }
+
+    /// Every version of every model, ready or not.
+    #[must_use]
+    pub fn index(&self) -> Vec<RepositoryEntry> {
+        let entry = |name: &str, version: u64, state: &VersionState| {
+            let (state, reason) = match state {
+                VersionState::Ready(_) => ("READY", String::new()),
+                VersionState::Unavailable(reason) => ("UNAVAILABLE", reason.clone()),
+            };
+            let (name, version) = (name.to_owned(), version.to_string());
+            RepositoryEntry { name, version, state: state.to_owned(), reason }
+        };
+        let models = self.models.iter();
+        models
+            .flat_map(|(name, versions)| {
+                versions.iter().map(move |(version, state)| entry(name, *version, state))
+            })
+            .collect()
+    }
+
+    fn versions(&self, name: &str) -> Result<&BTreeMap<u64, VersionState>, LookupError> {
+        self.models.get(name).ok_or_else(|| LookupError::UnknownModel {
+            name: name.to_owned(),
+            known: self.models.keys().cloned().collect(),
+        })
+    }
+}
+
+/// The folders directly below `root` by name, hidden ones left out.
+fn folders(root: &Path) -> Result<BTreeMap<String, PathBuf>, RepositoryError> {
+    let unreadable = |error: std::io::Error| RepositoryError::Unreadable {
+        path: root.to_owned(),
+        message: error.to_string(),
+    };
+    let mut folders = BTreeMap::new();
+    for entry in std::fs::read_dir(root).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        if let Some(name) = name.filter(|name| !name.starts_with('.') && path.is_dir()) {
+            folders.insert(name, path);
+        }
+    }
+    Ok(folders)
+}

@@ -1,0 +1,341 @@
+//! The service: checks a request against its model, runs it, and forms the answer.
+//!
+//! What every protocol front end calls, whatever wire it speaks.
+
+use crate::batch_scheduler::{BatchScheduler, RunError};
+use crate::clock::Clock;
+use crate::contracts::{
+    InferRequest, InferResponse, ModelMetadata, ModelStatistics, Parameters, RepositoryEntry,
+};
+use crate::models::{DataType, ModelIo, Tensor};
+use crate::registry::{LoadedModel, LookupError, Registry};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tensorforge_core::engine::ConfigureError;
+
+/// Why a request does not fit its model.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// An input the model needs is not there.
+    #[error("model '{model}' needs the input '{input}' ({datatype}, shape {shape:?})")]
+    MissingInput {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
+        /// Its type.
+        datatype: DataType,
+        /// Its shape, -1 for any size.
+        shape: Vec<i64>,
+    },
+    /// An input the model does not have, or one sent twice.
+    #[error("model '{model}' has no place for the input '{input}'; its inputs are {known}")]
+    ExtraInput {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
+        /// The inputs it has.
+        known: String,
+    },
+    /// An input of the wrong type.
+    #[error("input '{input}' of model '{model}' is {want}, but {got} came")]
+    WrongType {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
+        /// The model's type.
+        want: DataType,
+        /// The request's type.
+        got: DataType,
+    },
+    /// An input of the wrong shape.
+    #[error("input '{input}' of model '{model}' has shape {want:?} (-1: any), but {got:?} came")]
+    WrongShape {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
+        /// The model's shape.
+        want: Vec<i64>,
+        /// The request's shape.
+        got: Vec<usize>,
+    },
+    /// Inputs that disagree in their number of rows.
+    #[error("the inputs of model '{model}' must have equally many rows, but {rows:?} came")]
+    UnequalRows {
+        /// The model.
+        model: String,
+        /// The rows of each input, in the model's order.
+        rows: Vec<usize>,
+    },
+    /// An output the model does not have.
+    #[error("model '{model}' has no output '{output}'; its outputs are {known}")]
+    UnknownOutput {
+        /// The model.
+        model: String,
+        /// The output asked for.
+        output: String,
+        /// The outputs it has.
+        known: String,
+    },
+}
+
+/// Why a request was not answered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferError {
+    /// The model or version is not there.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The request does not fit the model.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// It fits, but was not run or failed.
+    #[error("model '{model}' version {version}: {source}")]
+    Run {
+        /// The model.
+        model: String,
+        /// Its version.
+        version: u64,
+        /// What happened.
+        source: RunError,
+    },
+}
+
+/// Models and their scheduler, as one thing to call.
+#[derive(Debug)]
+pub struct Service {
+    clock: Clock,
+    registry: Registry,
+    scheduler: BatchScheduler,
+    draining: AtomicBool,
+}
+
+impl Service {
+    /// Serves the models of `registry` that are ready, through `scheduler`.
+    ///
+    /// # Errors
+    /// [`ConfigureError`] when a model cannot be scheduled.
+    pub fn new(
+        clock: Clock,
+        registry: Registry,
+        scheduler: BatchScheduler,
+    ) -> Result<Self, ConfigureError> {
+        for model in registry.ready() {
+            scheduler.add(model)?;
+        }
+        Ok(Self { clock, registry, scheduler, draining: AtomicBool::new(false) })
+    }
+
+    /// Runs one request. Dropping the future withdraws it.
+    ///
+    /// # Errors
+    /// [`InferError`] names the model and what was wrong.
+    pub async fn infer(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        request: InferRequest,
+    ) -> Result<InferResponse, InferError> {
+        let model = self.registry.find(name, version)?;
+        let started = self.clock.now();
+        let result = self.infer_on(model, request).await;
+        if result.is_err() {
+            model.recorder.failed(self.clock.now().since(started));
+        }
+        result
+    }
+
+    async fn infer_on(
+        &self,
+        model: &Arc<LoadedModel>,
+        request: InferRequest,
+    ) -> Result<InferResponse, InferError> {
+        let io = model.executor.io();
+        let wanted = wanted_outputs(&model.name, io, &request)?;
+        let (inputs, rows) = check_inputs(&model.name, io, request.inputs)?;
+        let outputs = self.scheduler.run(model, inputs, rows).await.map_err(|source| {
+            InferError::Run { model: model.name.clone(), version: model.version, source }
+        })?;
+        let outputs = match wanted {
+            None => outputs,
+            Some(wanted) => wanted.into_iter().map(|index| outputs[index].clone()).collect(),
+        };
+        Ok(InferResponse {
+            model_name: model.name.clone(),
+            model_version: model.version.to_string(),
+            id: request.id,
+            parameters: Parameters::new(),
+            outputs,
+        })
+    }
+
+    /// The models it serves.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What a model takes and gives.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub fn metadata(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<ModelMetadata, LookupError> {
+        let model = self.registry.find(name, version)?;
+        let io = model.executor.io();
+        let versions = match version {
+            Some(_) => vec![model.version.to_string()],
+            None => {
+                let ready = self.registry.ready_versions(name)?;
+                ready.iter().map(|model| model.version.to_string()).collect()
+            }
+        };
+        Ok(ModelMetadata {
+            name: name.to_owned(),
+            versions,
+            platform: format!("onnx_{}", model.executor.backend()),
+            inputs: io.inputs.clone(),
+            outputs: io.outputs.clone(),
+        })
+    }
+
+    /// The figures of one version, of all versions of a model, or of all models.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub fn statistics(
+        &self,
+        name: Option<&str>,
+        version: Option<&str>,
+    ) -> Result<Vec<ModelStatistics>, LookupError> {
+        let models: Vec<&Arc<LoadedModel>> = match (name, version) {
+            (None, _) => self.registry.ready().collect(),
+            (Some(name), None) => self.registry.ready_versions(name)?,
+            (Some(name), version) => vec![self.registry.find(name, version)?],
+        };
+        let statistics = |model: &Arc<LoadedModel>| {
+            model.recorder.statistics(&model.name, &model.version.to_string())
+        };
+        Ok(models.into_iter().map(statistics).collect())
+    }
+
+    /// Every model version in the repository, ready or not.
+    #[must_use]
+    pub fn index(&self) -> Vec<RepositoryEntry> {
+        self.registry.index()
+    }
+
+    /// Whether it takes requests: it has a model and is not draining.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.registry.ready().next().is_some()
+    }
+
+    /// Requests that wait for a batch.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.scheduler.queued()
+    }
+
+    /// Takes no more requests, and returns when all that it holds are answered.
+    pub async fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.scheduler.drain().await;
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("'{name}'")).collect();
+    quoted.join(", ")
+}
+
+/// Positions of the outputs asked for, `None` for all of them.
+fn wanted_outputs(
+    model: &str,
+    io: &ModelIo,
+    request: &InferRequest,
+) -> Result<Option<Vec<usize>>, RequestError> {
+    if request.outputs.is_empty() {
+        return Ok(None);
+    }
+    let position = |output: &crate::contracts::RequestedOutput| {
+        io.outputs.iter().position(|spec| spec.name == output.name).ok_or_else(|| {
+            RequestError::UnknownOutput {
+                model: model.to_owned(),
+                output: output.name.clone(),
+                known: names(io.outputs.iter().map(|spec| &spec.name)),
+            }
+        })
+    };
+    request.outputs.iter().map(position).collect::<Result<_, _>>().map(Some)
+}
+
+/// Puts the inputs in the model's order and checks each; also gives the number of rows.
+fn check_inputs(
+    model: &str,
+    io: &ModelIo,
+    mut inputs: Vec<Tensor>,
+) -> Result<(Vec<Tensor>, usize), RequestError> {
+    let model = || model.to_owned();
+    let mut ordered = Vec::with_capacity(io.inputs.len());
+    for spec in &io.inputs {
+        let input = || spec.name.clone();
+        let Some(place) = inputs.iter().position(|tensor| tensor.name() == spec.name) else {
+            // A misspelt input is both missing and extra; the extra one tells the sender more.
+            if let Some(extra) = first_extra(io, &inputs) {
+                return Err(extra_input(model(), io, extra));
+            }
+            let (datatype, shape) = (spec.datatype, spec.shape.clone());
+            let (model, input) = (model(), input());
+            return Err(RequestError::MissingInput { model, input, datatype, shape });
+        };
+        let tensor = inputs.swap_remove(place);
+        if tensor.datatype() != spec.datatype {
+            return Err(RequestError::WrongType {
+                model: model(),
+                input: input(),
+                want: spec.datatype,
+                got: tensor.datatype(),
+            });
+        }
+        if !spec.accepts_shape(tensor.shape()) {
+            return Err(RequestError::WrongShape {
+                model: model(),
+                input: input(),
+                want: spec.shape.clone(),
+                got: tensor.shape().to_vec(),
+            });
+        }
+        ordered.push(tensor);
+    }
+    if let Some(extra) = inputs.first() {
+        return Err(extra_input(model(), io, extra));
+    }
+    if !io.batches {
+        return Ok((ordered, 1));
+    }
+    let rows: Vec<usize> = ordered.iter().map(|tensor| tensor.shape()[0]).collect();
+    match rows.first() {
+        Some(&first) if rows.iter().all(|&rows| rows == first) => Ok((ordered, first)),
+        _ => Err(RequestError::UnequalRows { model: model(), rows }),
+    }
+}
+
+fn first_extra<'a>(io: &ModelIo, inputs: &'a [Tensor]) -> Option<&'a Tensor> {
+    inputs.iter().find(|tensor| io.inputs.iter().all(|spec| spec.name != tensor.name()))
+}
+
+fn extra_input(model: String, io: &ModelIo, extra: &Tensor) -> RequestError {
+    RequestError::ExtraInput {
+        model,
+        input: extra.name().to_owned(),
+        known: names(io.inputs.iter().map(|spec| &spec.name)),
+    }
+}
