@@ -8,5 +8,6 @@ pub mod contracts;
 pub mod device;
 pub mod models;
 pub mod registry;
+pub mod server;
 pub mod service;
 pub mod telemetry;

@@ -1,0 +1,246 @@
+//! Open Inference Protocol v2 over REST.
+
+use super::error::ApiError;
+use super::model_config::model_config;
+use crate::contracts::rest::{self, HEADER_LENGTH};
+use crate::contracts::{InferResponse, ModelMetadata, ServerMetadata, StatisticsResponse};
+use crate::service::Service;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use std::sync::Arc;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tower_http::decompression::RequestDecompressionLayer;
+
+/// From this size on, converting JSON is left to a blocking thread: it would hold up the
+/// connections that share an async thread for more than about a tenth of a millisecond.
+const LARGE: usize = 64 << 10;
+
+#[derive(Clone)]
+struct App {
+    service: Arc<Service>,
+    max_body: usize,
+}
+
+/// The model and version in a path.
+#[derive(Deserialize)]
+struct Target {
+    model: String,
+    version: Option<String>,
+}
+
+impl Target {
+    fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+}
+
+pub(super) fn router(service: Arc<Service>, max_body: usize) -> Router {
+    let model = |prefix: &str| {
+        Router::new()
+            .route(prefix, get(model_metadata))
+            .route(&format!("{prefix}/ready"), get(model_ready))
+            .route(&format!("{prefix}/config"), get(config))
+            .route(&format!("{prefix}/stats"), get(model_statistics))
+            .route(&format!("{prefix}/infer"), post(infer))
+    };
+    Router::new()
+        .route("/v2", get(server_metadata))
+        .route("/v2/health/live", get(|| async {}))
+        .route("/v2/health/ready", get(server_ready))
+        .route("/v2/models/stats", get(statistics))
+        .route("/v2/repository/index", post(index))
+        .merge(model("/v2/models/{model}"))
+        .merge(model("/v2/models/{model}/versions/{version}"))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(RequestDecompressionLayer::new())
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .with_state(App { service, max_body })
+}
+
+async fn no_such_path(method: Method, uri: Uri) -> ApiError {
+    let message = format!("nothing answers {method} {}; see GET /v2", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, message)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+async fn server_metadata() -> Json<ServerMetadata> {
+    let extensions =
+        ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+    Json(ServerMetadata {
+        name: "tensorforge".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        extensions: extensions.map(String::from).into(),
+    })
+}
+
+async fn server_ready(State(app): State<App>) -> Result<(), ApiError> {
+    match app.service.is_ready() {
+        true => Ok(()),
+        false => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the server is draining or has no model that can run",
+        )),
+    }
+}
+
+async fn model_ready(State(app): State<App>, Path(target): Path<Target>) -> Result<(), ApiError> {
+    app.service.registry().find(&target.model, target.version())?;
+    server_ready(State(app)).await
+}
+
+async fn model_metadata(
+    State(app): State<App>,
+    Path(target): Path<Target>,
+) -> Result<Json<ModelMetadata>, ApiError> {
+    Ok(Json(app.service.metadata(&target.model, target.version())?))
+}
+
+async fn config(
+    State(app): State<App>,
+    Path(target): Path<Target>,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    let model = app.service.registry().find(&target.model, target.version())?;
+    Ok(Json(model_config(model)))
+}
+
+async fn model_statistics(
+    State(app): State<App>,
+    Path(target): Path<Target>,
+) -> Result<Json<StatisticsResponse>, ApiError> {
+    let model_stats = app.service.statistics(Some(&target.model), target.version())?;
+    Ok(Json(StatisticsResponse { model_stats }))
+}
+
+async fn statistics(State(app): State<App>) -> Result<Json<StatisticsResponse>, ApiError> {
+    Ok(Json(StatisticsResponse { model_stats: app.service.statistics(None, None)? }))
+}
+
+async fn index(State(app): State<App>) -> impl IntoResponse {
+    Json(app.service.index())
+}
+
+async fn infer(
+    State(app): State<App>,
+    Path(target): Path<Target>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let header_length = header_length(&parts.headers)?;
+    let body = read_body(&parts.headers, body, app.max_body).await?;
+
+    let large = body.len() >= LARGE;
+    let request = blocking_if(large, move || rest::decode_request(&body, header_length)).await??;
+    let binary_default = request.binary_outputs;
+    let forms: Vec<(String, bool)> =
+        request.outputs.iter().map(|output| (output.name.clone(), output.binary)).collect();
+    let response = app.service.infer(&target.model, target.version(), request).await?;
+    let is_binary = move |name: &str| {
+        let form = forms.iter().find(|(output, _)| output == name);
+        form.map_or(binary_default, |&(_, binary)| binary)
+    };
+    encode(response, is_binary).await
+}
+
+async fn encode(
+    response: InferResponse,
+    is_binary: impl Fn(&str) -> bool + Send + 'static,
+) -> Result<Response, ApiError> {
+    let large = response.outputs.iter().map(|output| output.data().len()).sum::<usize>() >= LARGE;
+    let body = blocking_if(large, move || rest::encode_response(&response, is_binary)).await??;
+    let content_type = match body.header_length {
+        Some(_) => "application/octet-stream",
+        None => "application/json",
+    };
+    let mut response = Response::new(Body::from(body.bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(length) = body.header_length {
+        headers.insert(HEADER_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
+}
+
+/// Runs `convert` here when it is short, on a blocking thread when it is not.
+async fn blocking_if<R: Send + 'static>(
+    large: bool,
+    convert: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, ApiError> {
+    if !large {
+        return Ok(convert());
+    }
+    tokio::task::spawn_blocking(convert).await.map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("conversion failed: {error}"))
+    })
+}
+
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    match value.to_str().ok().and_then(|text| text.trim().parse().ok()) {
+        Some(length) => Ok(Some(length)),
+        None => Err(ApiError::bad_request(format!(
+            "Inference-Header-Content-Length must be a number of bytes, not {value:?}"
+        ))),
+    }
+}
+
+/// Reads the whole body, up to `limit` bytes.
+///
+/// A body that is too long is read on and thrown away for a while: most clients look for an answer
+/// only once they have sent everything.
+async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let stated = stated.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let compressed = headers.contains_key(header::CONTENT_ENCODING);
+    let mut too_long = stated > limit && !compressed;
+    let mut read = 0usize;
+    let mut whole = BytesMut::new();
+    let mut first: Option<Bytes> = None;
+    let mut body = body;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            ApiError::bad_request(format!("the body could not be read: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        read = read.saturating_add(data.len());
+        too_long |= read > limit;
+        if too_long {
+            whole = BytesMut::new();
+            first = None;
+            if read > limit.saturating_mul(4) {
+                break;
+            }
+        } else if whole.is_empty() && first.is_none() {
+            // Most bodies come in one piece, which then needs no copy.
+            first = Some(data);
+        } else {
+            if let Some(first) = first.take() {
+                whole.reserve(stated.min(limit).max(first.len() + data.len()));
+                whole.extend_from_slice(&first);
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    if too_long {
+        let size = if stated > limit { stated } else { read };
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the body has {size} bytes or more, but this server takes at most {limit} \
+                 (serve --max-body)"
+            ),
+        ));
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}

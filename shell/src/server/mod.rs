@@ -1,0 +1,94 @@
+//! The network front: accepts connections and serves the protocol until told to stop.
+
+mod error;
+mod http;
+mod model_config;
+
+use crate::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Limits of the network front.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServerLimits {
+    /// Most bytes in one request body, counted after decompression.
+    pub max_body: usize,
+    /// Longest time for a client to send a request's headers.
+    pub header_timeout: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { max_body: 64 << 20, header_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// A bound address, not yet serving.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    limits: ServerLimits,
+}
+
+impl Server {
+    /// Takes the address; port 0 lets the system choose one.
+    ///
+    /// # Errors
+    /// The system's: in use, not permitted, not an address of this machine.
+    pub async fn bind(address: SocketAddr, limits: ServerLimits) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, limits })
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` completes, then drains: the service refuses new requests, the ones it
+    /// holds are answered, and open connections are closed after their current answer.
+    pub async fn serve(self, service: Arc<Service>, stop: impl Future<Output = ()>) {
+        let app = http::router(Arc::clone(&service), self.limits.max_body);
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
+        let connections = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors or a connection gone before it was taken.
+                        // Waiting a little lets some of them close.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+                () = &mut stop => break,
+            };
+            // Without this, small answers wait for the client's delayed acknowledgement.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
+            let connection = connections.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended");
+                }
+            });
+        }
+        drop(self.listener);
+        service.drain().await;
+        connections.shutdown().await;
+    }
+}
