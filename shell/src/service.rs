@@ -141,6 +141,7 @@ impl Service {
         request: InferRequest,
     ) -> Result<InferResponse, InferError> {
         let model = self.registry.find(name, version)?;
+        let _pending = model.recorder.pending();
         let started = self.clock.now();
         let result = self.infer_on(model, request).await;
         if result.is_err() {

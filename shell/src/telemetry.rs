@@ -5,6 +5,7 @@ use crate::concurrency::lock;
 use crate::contracts::{BatchStatistics, DurationStatistic, InferStatistics, ModelStatistics};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tensorforge_core::Duration;
 
 /// Where one execution spent its time.
@@ -22,6 +23,17 @@ pub struct ExecutionTimes {
 #[derive(Debug, Default)]
 pub struct ModelRecorder {
     figures: Mutex<Figures>,
+    pending: AtomicU64,
+}
+
+/// Counts one request as pending for as long as it lives.
+#[derive(Debug)]
+pub struct Pending<'a>(&'a AtomicU64);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +46,12 @@ struct Figures {
 }
 
 impl ModelRecorder {
+    /// A request came in; it counts as pending until the answer is dropped.
+    pub fn pending(&self) -> Pending<'_> {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        Pending(&self.pending)
+    }
+
     /// An execution gave answers to requests that had waited in the queue, one entry of `requests`
     /// each: (queue time, end-to-end time).
     pub fn succeeded(&self, items: u64, times: ExecutionTimes, requests: &[(Duration, Duration)]) {
@@ -74,6 +92,7 @@ impl ModelRecorder {
             last_inference: figures.last_inference,
             inference_count: figures.inference_count,
             execution_count: figures.execution_count,
+            pending: self.pending.load(Ordering::Relaxed),
             inference_stats: figures.requests,
             batch_stats: figures.batches.values().copied().collect(),
         }

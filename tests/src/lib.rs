@@ -1,1 +1,4 @@
 //! What the suites share.
+
+pub mod program;
+pub mod raw_http;

@@ -149,6 +149,9 @@ pub struct ModelStatistics {
     pub inference_count: u64,
     /// Times the model ran.
     pub execution_count: u64,
+    /// Requests in hand: waiting or running. Not in Triton's extension.
+    #[serde(default)]
+    pub pending: u64,
     /// Time by phase, for each request.
     pub inference_stats: InferStatistics,
     /// Executions by batch size.

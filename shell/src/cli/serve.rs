@@ -1,0 +1,259 @@
+//! `tensorforge serve`: loads the models and answers requests until told to stop.
+
+use crate::batch_scheduler::BatchScheduler;
+use crate::clock::Clock;
+use crate::config::{Backend, ModelConfig, parse_duration};
+use crate::contracts::RepositoryEntry;
+use crate::device::cpu::{self, CpuOptions};
+use crate::models::{TensorSpec, element_count};
+use crate::registry::{LoadedModel, Registry};
+use crate::server::{Server, ServerLimits};
+use crate::service::Service;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Serve the models of a folder over the Open Inference Protocol v2
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tensorforge serve                                  the models in ./models, on port 8000
+  tensorforge serve --models /srv/models --address 0.0.0.0:8000
+  tensorforge serve --max-wait 2ms                   wait up to 2 ms to fill a batch
+  tensorforge serve --max-batch 1                    no batching
+
+A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
+Ctrl-C or SIGTERM drains: no new requests, the ones in hand are answered, exit code 0.
+A second one stops at once.")]
+pub struct Args {
+    /// The model repository
+    #[arg(long, value_name = "DIR", default_value = "models", env = "TENSORFORGE_MODELS")]
+    models: PathBuf,
+
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:8000",
+        env = "TENSORFORGE_ADDRESS"
+    )]
+    address: SocketAddr,
+
+    /// Runtime for every model: auto, tract or onnxruntime
+    #[arg(long, value_name = "NAME", env = "TENSORFORGE_BACKEND")]
+    backend: Option<Backend>,
+
+    /// ONNX Runtime's library, when it is not in a usual place (see `tensorforge doctor`)
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+
+    /// Most items in a batch, for every model; 1 turns batching off
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_batch: Option<u32>,
+
+    /// Longest wait for a batch to fill, for every model, such as 2ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    max_wait: Option<Duration>,
+
+    /// Threads that run models [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
+
+    /// Most MiB in one request body, after decompression
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    max_body: u32,
+
+    /// Longest time to answer the requests in hand when told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Duration,
+
+    /// Do not start unless every model loads
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`CliError`] names what could not be read, loaded or bound.
+pub fn run(args: &Args, output: &Output) -> Result<(), CliError> {
+    let registry = load_models(args)?;
+    let clock = Clock::start();
+    let workers = args.workers.map_or_else(
+        || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        usize::from,
+    );
+    let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("cannot start: {error}"));
+    let scheduler = BatchScheduler::start(clock, workers).map_err(|error| failed(&error))?;
+    let service = Service::new(clock, registry, scheduler);
+    let service = Arc::new(service.map_err(|error| failed(&format!("{error:?}")))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(&error))?;
+    runtime.block_on(serve(args, output, service))
+}
+
+async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<(), CliError> {
+    let limits =
+        ServerLimits { max_body: (args.max_body as usize) << 20, ..ServerLimits::default() };
+    let cannot_listen = |error| CliError::cannot_listen(args.address, &error);
+    let server = Server::bind(args.address, limits).await.map_err(cannot_listen)?;
+    let address = server.address().map_err(cannot_listen)?;
+    let mut stop = Stop::listen().map_err(|error| CliError::failed(error.to_string()))?;
+    announce(args, output, &service, address);
+
+    let (draining, drain) = tokio::sync::oneshot::channel();
+    let serving = server.serve(Arc::clone(&service), async move {
+        stop.requested().await;
+        // The other end waits as long as this function runs.
+        let _ = draining.send(stop);
+    });
+    let give_up = async {
+        let Ok(mut stop) = drain.await else { return std::future::pending().await };
+        eprintln!("draining: {} requests wait (Ctrl-C again stops at once)", service.queued());
+        tokio::select! {
+            () = stop.requested() => "stopped before all requests were answered".to_owned(),
+            () = tokio::time::sleep(args.drain_timeout) => {
+                format!("not drained within {:?} (--drain-timeout)", args.drain_timeout)
+            }
+        }
+    };
+    tokio::select! {
+        () = serving => Ok(()),
+        // Threads that still run a model cannot be stopped; the process ends under them.
+        message = give_up => {
+            eprintln!("error: {message}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Stop {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn requested(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+fn load_models(args: &Args) -> Result<Registry, CliError> {
+    let loader = |path: &Path, config: &ModelConfig| {
+        let options = CpuOptions {
+            backend: config.backend,
+            batch_sizes: config.batch_sizes().into_iter().map(|size| size as usize).collect(),
+            threads: config.threads as usize,
+            onnxruntime: args.onnxruntime.clone(),
+        };
+        cpu::load(path, &options)
+    };
+    let adjust = |config: &mut ModelConfig| {
+        config.backend = args.backend.unwrap_or(config.backend);
+        config.max_wait = args.max_wait.unwrap_or(config.max_wait);
+        if let Some(max_batch) = args.max_batch {
+            config.max_batch = max_batch;
+            // The model's own sizes belong to its own maximum.
+            config.batch_sizes = None;
+        }
+    };
+    let folder = args.models.display();
+    let registry = Registry::load(&args.models, &loader, adjust).map_err(|error| {
+        CliError::unusable(error.to_string())
+            .help("name the folder with --models DIR; it holds NAME/VERSION/model.onnx")
+    })?;
+    let index = registry.index();
+    let broken: Vec<&RepositoryEntry> =
+        index.iter().filter(|entry| !entry.reason.is_empty()).collect();
+    for RepositoryEntry { name, version, reason, .. } in &broken {
+        eprintln!("warning: model '{name}' version {version} is not served: {reason}");
+    }
+    if index.is_empty() {
+        return Err(CliError::unusable(format!("there is no model in {folder}"))
+            .help("put one at NAME/VERSION/model.onnx below it, or name another with --models"));
+    }
+    if registry.ready().next().is_none() || (args.strict && !broken.is_empty()) {
+        let (bad, all) = (broken.len(), index.len());
+        let message = format!("{bad} of {all} model versions in {folder} did not load");
+        return Err(CliError::unusable(message).help("see the warnings above for each reason"));
+    }
+    Ok(registry)
+}
+
+/// Says where the server is, what it serves, and how to try it.
+fn announce(args: &Args, output: &Output, service: &Service, address: SocketAddr) {
+    let url = format!("http://{address}");
+    let try_it = service.registry().ready().find_map(|model| curl_line(args, model, &url));
+    if output.is_json() {
+        let models = service.index();
+        output.json(&serde_json::json!({ "url": url, "models": models, "curl": try_it }));
+        return;
+    }
+    println!("TensorForge {} serves {url}\n", env!("CARGO_PKG_VERSION"));
+    for model in service.registry().ready() {
+        let io = model.executor.io();
+        let (name, version, backend) = (&model.name, model.version, model.executor.backend());
+        println!("  {name} version {version} on {backend}: {} -> {}", list(&io.inputs), list(&io.outputs));
+    }
+    if let Some(line) = try_it {
+        println!("\nTry it:\n  {line}");
+    }
+    println!("\nCtrl-C drains and stops.");
+}
+
+fn list(specs: &[TensorSpec]) -> String {
+    let specs: Vec<String> = specs
+        .iter()
+        .map(|TensorSpec { name, datatype, shape }| format!("{name} {datatype} {shape:?}"))
+        .collect();
+    specs.join(", ")
+}
+
+/// A `curl` command that works when pasted: with the smallest ready-made request beside the model,
+/// or zeros when the model is small.
+fn curl_line(args: &Args, model: &LoadedModel, url: &str) -> Option<String> {
+    let name = &model.name;
+    let url = format!("{url}/v2/models/{name}/infer");
+    let requests = args.models.join(name).join("requests");
+    let ready_made = std::fs::read_dir(requests).ok().and_then(|entries| {
+        let json = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "json");
+        let files = entries.flatten().map(|entry| entry.path()).filter(json);
+        files.min_by_key(|path| (path.metadata().map_or(u64::MAX, |file| file.len()), path.clone()))
+    });
+    if let Some(file) = ready_made {
+        return Some(format!("curl -s {url} -d @{}", file.display()));
+    }
+    let input = |spec: &TensorSpec| {
+        let shape: Vec<usize> =
+            spec.shape.iter().map(|&size| usize::try_from(size).unwrap_or(1)).collect();
+        let elements = element_count(&shape).filter(|&elements| elements <= 64)?;
+        let zero = match spec.datatype {
+            crate::models::DataType::Bool => serde_json::json!(false),
+            crate::models::DataType::Bytes => serde_json::json!(""),
+            _ => serde_json::json!(0),
+        };
+        let (name, datatype) = (&spec.name, spec.datatype);
+        let data = vec![zero; elements];
+        Some(serde_json::json!({"name": name, "datatype": datatype, "shape": shape, "data": data}))
+    };
+    let inputs: Option<Vec<_>> = model.executor.io().inputs.iter().map(input).collect();
+    let body = serde_json::json!({ "inputs": inputs? });
+    Some(format!("curl -s {url} -d '{body}'"))
+}

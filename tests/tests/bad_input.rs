@@ -1,0 +1,269 @@
+//! Everything a client, a file or an operator can get wrong, against the running program: each
+//! mistake gets its status or exit code and a message that names it, and the server serves on.
+
+mod bad_input {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::path::Path;
+    use std::sync::OnceLock;
+    use tensorforge_tests::program::{self, Server, root};
+    use tensorforge_tests::raw_http::{Answer, exchange, get, post};
+
+    const INFER: &str = "/v2/models/digits/infer";
+
+    /// One server for every mistake: it has to survive them all.
+    fn server() -> &'static Server {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| Server::start(&["--max-body", "8"]))
+    }
+
+    fn good_body() -> Vec<u8> {
+        std::fs::read(root().join("models/digits/requests/seven.json")).expect("in the repository")
+    }
+
+    /// Sends a mistake, checks the answer, and that a good request is still answered.
+    fn check(status: u16, words: &str, answer: &Answer) {
+        let message = answer.error();
+        assert_eq!(answer.status, status, "{message}");
+        assert!(message.contains(words), "{message:?} should say {words:?}");
+        let good = post(server().address(), INFER, "", &good_body());
+        assert_eq!(good.status, 200, "the server serves on after {message:?}");
+    }
+
+    fn infer(headers: &str, body: &[u8]) -> Answer {
+        post(server().address(), INFER, headers, body)
+    }
+
+    fn image(datatype: &str, shape: &str, rest: &str) -> Vec<u8> {
+        let input = format!(r#""name":"image","datatype":"{datatype}","shape":{shape}"#);
+        format!(r#"{{"inputs":[{{{input},{rest}}}]}}"#).into_bytes()
+    }
+
+    fn zeros(count: usize) -> String {
+        format!(r#""data":[{}]"#, vec!["0"; count].join(","))
+    }
+
+    #[test]
+    fn malformed_json() {
+        check(400, "line 1 column 11", &infer("", br#"{"inputs":"#));
+        check(400, "the request is not valid", &infer("", b""));
+        check(400, "missing field `inputs`", &infer("", b"{}"));
+        check(400, "line 2", &infer("", b"{\n]"));
+        check(400, "the request is not valid", &infer("", &[0xff; 100]));
+        let deep = "[".repeat(100_000);
+        let data = format!(r#""data":{deep}"#);
+        check(400, "recursion limit", &infer("", &image("FP32", "[1,64]", &data)));
+    }
+
+    #[test]
+    fn truncated_binary_parts_and_headers_that_lie() {
+        let json = image("FP32", "[1,64]", r#""parameters":{"binary_data_size":256}"#);
+        let length = json.len();
+        let header = |length: &str| format!("Inference-Header-Content-Length: {length}\r\n");
+        let with = |raw: usize| [&json[..], &vec![0; raw]].concat();
+
+        assert_eq!(infer(&header(&length.to_string()), &with(256)).status, 200);
+        let cut = infer(&header(&length.to_string()), &with(255));
+        check(400, "'image' has binary_data_size 256, but only 255 bytes are left", &cut);
+        let long = infer(&header(&length.to_string()), &with(257));
+        check(400, "1 bytes follow the last binary tensor", &long);
+        let beyond = infer(&header("100000"), &with(256));
+        check(400, "Inference-Header-Content-Length is 100000, but the body has only", &beyond);
+        check(400, "the request is not valid", &infer(&header("10"), &with(256)));
+        check(400, "the request is not valid", &infer("", &with(256)));
+        for nonsense in ["-1", "ten", "99999999999999999999999999", "1.5"] {
+            let answer = infer(&header(nonsense), &with(256));
+            check(400, "Inference-Header-Content-Length must be a number of bytes", &answer);
+        }
+        let huge =
+            image("FP32", "[1,64]", r#""parameters":{"binary_data_size":18446744073709551615}"#);
+        let answer = infer(&header(&huge.len().to_string()), &huge);
+        check(400, "only 0 bytes are left", &answer);
+    }
+
+    #[test]
+    fn wrong_types_and_shapes() {
+        let wrong_type = infer("", &image("INT64", "[1,64]", &zeros(64)));
+        check(400, "input 'image' of model 'digits' is FP32, but INT64 came", &wrong_type);
+        let unknown = infer("", &image("FLOAT", "[1,64]", &zeros(64)));
+        check(400, "unknown variant `FLOAT`", &unknown);
+        let wrong_shape = infer("", &image("FP32", "[64]", &zeros(64)));
+        check(400, "has shape [-1, 64] (-1: any), but [64] came", &wrong_shape);
+        let too_few = infer("", &image("FP32", "[1,64]", &zeros(63)));
+        check(400, "'image': FP32 of shape [1, 64] takes 256 bytes, but 252 came", &too_few);
+        check(400, "-1", &infer("", &image("FP32", "[-1,64]", &zeros(64))));
+        let overflow = image("FP32", "[18446744073709551615,64]", &zeros(64));
+        check(400, "more elements than can be addressed", &infer("", &overflow));
+        check(400, "has no rows", &infer("", &image("FP32", "[0,64]", &zeros(0))));
+        let rows = infer("", &image("FP32", "[33,64]", &zeros(33 * 64)));
+        check(400, "more rows than one batch may hold, which is 32", &rows);
+        let text = infer("", &image("FP32", "[1,64]", r#""data":["a"]"#));
+        check(400, r#"tensor 'image': the string "a" is not a FP32 value"#, &text);
+    }
+
+    #[test]
+    fn missing_and_extra_inputs_and_outputs() {
+        let missing = infer("", br#"{"inputs":[]}"#);
+        check(400, "needs the input 'image' (FP32, shape [-1, 64])", &missing);
+        let good = String::from_utf8(image("FP32", "[1,64]", &zeros(64))).unwrap();
+        let input = good.trim_start_matches(r#"{"inputs":["#).trim_end_matches("]}");
+        let other = input.replace("image", "mask");
+        for extra in [&other, input] {
+            let both = format!(r#"{{"inputs":[{input},{extra}]}}"#);
+            let name = if extra == input { "image" } else { "mask" };
+            let words = format!("no place for the input '{name}'; its inputs are 'image'");
+            check(400, &words, &infer("", both.as_bytes()));
+        }
+        let misspelt = format!(r#"{{"inputs":[{other}]}}"#);
+        check(400, "no place for the input 'mask'", &infer("", misspelt.as_bytes()));
+        let output = format!(r#"{{"inputs":[{input}],"outputs":[{{"name":"logits"}}]}}"#);
+        let words = "no output 'logits'; its outputs are 'probabilities', 'label'";
+        check(400, words, &infer("", output.as_bytes()));
+    }
+
+    #[test]
+    fn unknown_models_versions_paths_and_methods() {
+        let address = server().address();
+        let body = good_body();
+        let model = post(address, "/v2/models/nothing/infer", "", &body);
+        check(404, "unknown model 'nothing'; there is digits", &model);
+        let version = post(address, "/v2/models/digits/versions/9/infer", "", &body);
+        check(404, "model 'digits' has no version '9'; it has 1", &version);
+        let version = post(address, "/v2/models/digits/versions/one/infer", "", &body);
+        check(404, "no version 'one'", &version);
+        check(404, "nothing answers GET /v3", &get(address, "/v3"));
+        check(404, "unknown model '../etc'", &get(address, "/v2/models/..%2Fetc"));
+        check(405, "does not take GET", &get(address, INFER));
+        for path in ["", "/ready", "/config", "/stats"] {
+            let answer = get(address, &format!("/v2/models/nothing{path}"));
+            check(404, "unknown model 'nothing'", &answer);
+        }
+    }
+
+    #[test]
+    fn bodies_beyond_the_limit() {
+        let words = "this server takes at most 8388608";
+        check(413, words, &infer("", &vec![b' '; 8 << 20 | 1]));
+        // 100 MB, of which the server reads only a part.
+        check(413, words, &infer("", &vec![b' '; 100_000_000]));
+        // No length stated.
+        let piece =
+            [format!("{:x}\r\n", 1 << 20).as_bytes(), &vec![b' '; 1 << 20], b"\r\n"].concat();
+        let head = format!(
+            "POST {INFER} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+             Transfer-Encoding: chunked\r\n\r\n"
+        );
+        let request = [head.as_bytes(), &piece.repeat(9), b"0\r\n\r\n"].concat();
+        check(413, words, &exchange(server().address(), &request));
+        // Small on the wire, large when unpacked.
+        let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+        bomb.write_all(&vec![b' '; 200 << 20]).unwrap();
+        let bomb = bomb.finish().unwrap();
+        assert!(bomb.len() < 1 << 20);
+        check(413, words, &infer("Content-Encoding: gzip\r\n", &bomb));
+    }
+
+    #[test]
+    fn broken_compression() {
+        let answer = infer("Content-Encoding: gzip\r\n", &good_body());
+        check(400, "the body could not be read", &answer);
+        let answer = infer("Content-Encoding: zip\r\n", &good_body());
+        assert_eq!(answer.status, 415, "{}", answer.head);
+    }
+
+    #[test]
+    fn clients_that_hang_up_or_speak_nonsense() {
+        let address = server().address();
+        for fragment in [&b"POST "[..], b"\0\xff\r\n\r\n", b"GET /v2 HTTP/1.1\r\nHost"] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(fragment).unwrap();
+        }
+        let body = good_body();
+        let head = format!("POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        drop(stream);
+        assert_eq!(infer("", &body).status, 200);
+    }
+
+    fn write(path: impl AsRef<Path>, content: &[u8]) {
+        let path = path.as_ref();
+        std::fs::create_dir_all(path.parent().expect("below the repository")).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    #[test]
+    fn models_that_do_not_load_are_named_and_the_others_served() {
+        let models = tempfile::tempdir().unwrap();
+        let at = |path: &str| models.path().join(path);
+        let digits = std::fs::read(root().join("models/digits/1/model.onnx")).unwrap();
+        write(at("digits/1/model.onnx"), &digits);
+        write(at("digits/2/model.onnx"), &digits[..digits.len() / 2]);
+        write(at("text/1/model.onnx"), b"this is not a model");
+        write(at("typo/1/model.onnx"), &digits);
+        write(at("typo/config.toml"), b"max_bach = 4");
+        write(at("zero/1/model.onnx"), &digits);
+        write(at("zero/config.toml"), b"max_batch = 0");
+        std::fs::create_dir_all(at("empty/1")).unwrap();
+        write(at("notes.txt"), b"not a model, and left alone");
+
+        let folder = models.path().to_str().unwrap();
+        let server = Server::start(&["--models", folder]);
+        let address = server.address();
+        let index = post(address, "/v2/repository/index", "", b"").json();
+        for entry in index.as_array().unwrap() {
+            let entry: [&str; 4] =
+                ["name", "version", "state", "reason"].map(|key| entry[key].as_str().unwrap());
+            let [name, version, state, reason] = entry;
+            let expected = match (name, version) {
+                ("digits", "1") => "",
+                ("digits", "2") => "digits/2/model.onnx",
+                ("text", _) => "text/1/model.onnx",
+                ("typo", _) => "unknown field `max_bach`",
+                ("zero", _) => "max_batch: must be at least 1",
+                ("empty", _) => "empty/1/model.onnx",
+                other => panic!("{other:?} is not in the repository"),
+            };
+            assert!(reason.contains(expected), "{name}/{version}: {reason}");
+            assert_eq!(state, if expected.is_empty() { "READY" } else { "UNAVAILABLE" });
+            let path = format!("/v2/models/{name}/versions/{version}/infer");
+            let answer = post(address, &path, "", &good_body());
+            let status = if expected.is_empty() { 200 } else { 503 };
+            assert_eq!(answer.status, status, "{name}/{version}");
+        }
+        assert_eq!(index.as_array().unwrap().len(), 6);
+        // Without a version named, the newest one that runs.
+        assert_eq!(post(address, INFER, "", &good_body()).json()["model_version"], "1");
+
+        let strict = program::run(&["serve", "--models", folder, "--strict"]);
+        let complaint = String::from_utf8(strict.stderr).unwrap();
+        assert_eq!(strict.status.code(), Some(4), "{complaint}");
+        assert!(complaint.contains("model 'text' version 1 is not served"), "{complaint}");
+        assert!(complaint.contains("5 of 6 model versions"), "{complaint}");
+    }
+
+    #[test]
+    fn starts_that_cannot_work_end_with_their_exit_code_and_a_remedy() {
+        let port = server().address().to_string();
+        let empty = tempfile::tempdir().unwrap();
+        let empty = empty.path().to_str().unwrap();
+        for (arguments, code, words) in [
+            (&["serve", "--address", &port][..], 5, &port[..]),
+            (&["serve", "--models", "/nowhere/at/all"], 4, "/nowhere/at/all"),
+            (&["serve", "--models", "README.md"], 4, "README.md"),
+            (&["serve", "--models", empty], 4, "there is no model in"),
+            (&["serve", "--max-batch", "0"], 2, "--max-batch"),
+            (&["serve", "--max-wait", "5"], 2, "'5' is not a length of time"),
+            (&["serve", "--backend", "cuda"], 2, "use auto, tract or onnxruntime"),
+            (&["serve", "--address", "nowhere"], 2, "--address"),
+        ] {
+            let ended = program::run(arguments);
+            let complaint = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {complaint}");
+            assert!(complaint.contains(words), "{arguments:?}: {complaint}");
+            assert!(code == 2 || complaint.contains("help: "), "{arguments:?}: {complaint}");
+        }
+    }
+}

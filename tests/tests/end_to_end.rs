@@ -1,0 +1,164 @@
+//! The running program, driven from outside through the protocol.
+
+mod end_to_end {
+    use serde_json::Value;
+    use std::process::Command;
+    use tensorforge_tests::program::{Server, python, root};
+    use tensorforge_tests::raw_http;
+
+    fn report(server: &Server) -> Value {
+        let output = Command::new(python())
+            .arg(root().join("tests/python/digits_client.py"))
+            .arg(server.address().to_string())
+            .arg(root().join("models/digits/heldout.csv"))
+            .output()
+            .expect("python starts");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the client went through: {complaint}");
+        serde_json::from_slice(&output.stdout).expect("the client reports JSON")
+    }
+
+    /// What tritonclient got from `serve` with each backend.
+    fn tritonclient_is_served(backend: &str) {
+        let wait = ["--backend", backend, "--max-wait", "20ms"];
+        let server = Server::start(&wait);
+        let report = report(&server);
+
+        assert_eq!(report["server"]["live"], true);
+        assert_eq!(report["server"]["ready"], true);
+        assert_eq!(report["server"]["metadata"]["name"], "tensorforge");
+        let extensions = report["server"]["metadata"]["extensions"].as_array().unwrap();
+        assert!(extensions.iter().any(|extension| extension == "binary_tensor_data"));
+        let index = &report["server"]["index"][0];
+        assert_eq!((&index["name"], &index["state"]), (&"digits".into(), &"READY".into()));
+
+        let model = &report["model"];
+        assert_eq!(model["ready"], true);
+        assert_eq!(model["ready_version"], true);
+        assert_eq!(model["unknown_ready"], false);
+        assert_eq!(model["metadata"]["versions"], serde_json::json!(["1"]));
+        assert_eq!(model["metadata"]["inputs"][0]["shape"], serde_json::json!([-1, 64]));
+        assert_eq!(model["metadata"], model["metadata_version"]);
+        assert_eq!(model["config"]["max_batch_size"], 32);
+        assert_eq!(model["config"]["input"][0]["data_type"], "TYPE_FP32");
+        assert_eq!(model["config"]["input"][0]["dims"], serde_json::json!([64]));
+
+        let labels = numbers(&report["labels"]);
+        assert!(labels.len() >= 300, "at least 300 held-out images");
+        for form in ["binary", "json"] {
+            let (alone, together) = (&report[form]["alone"], &report[form]["together"]);
+            let right = labels.iter().zip(alone.as_array().unwrap());
+            let right = right.filter(|(label, answer)| answer["label"][0] == **label).count();
+            let accuracy = right as f64 / labels.len() as f64;
+            assert!(accuracy >= 0.95, "{form}: {right} of {} right", labels.len());
+            for (alone, together) in
+                alone.as_array().unwrap().iter().zip(together.as_array().unwrap())
+            {
+                assert_eq!(alone["label"], together["label"]);
+                let (alone, together) =
+                    (numbers(&alone["probabilities"][0]), numbers(&together["probabilities"][0]));
+                assert_eq!((alone.len(), together.len()), (10, 10));
+                let difference = alone.iter().zip(&together).map(|(a, b)| (a - b).abs());
+                let largest = difference.fold(0.0, f64::max);
+                assert!(largest <= 1e-5, "{form}: batched and alone differ by {largest}");
+            }
+        }
+
+        for (form, same) in report["forms"].as_object().unwrap() {
+            assert_eq!(same, true, "{form} gives the same answer");
+        }
+        assert_eq!(report["request_id"], "seventeen");
+        assert_eq!(report["model_version"], "1");
+        assert_eq!(report["only_label"], serde_json::json!(["label"]));
+
+        for (error, status, words) in [
+            ("unknown_model", "404", "unknown model 'nothing'; there is digits"),
+            ("unknown_version", "404", "model 'digits' has no version '9'; it has 1"),
+            ("wrong_type", "400", "input 'image' of model 'digits' is FP32, but INT32 came"),
+            ("wrong_shape", "400", "has shape [-1, 64] (-1: any), but [1, 65] came"),
+            ("missing_input", "400", "model 'digits' needs the input 'image'"),
+            ("unknown_output", "400", "no output 'nothing'; its outputs are"),
+        ] {
+            let got = &report["errors"][error];
+            assert_eq!(got["status"], status, "{error}: {got}");
+            assert!(got["message"].as_str().unwrap().contains(words), "{error}: {got}");
+        }
+
+        let figures = &report["statistics"]["model_stats"][0];
+        let count = |name: &str| figures[name].as_u64().unwrap();
+        let requests = figures["inference_stats"]["success"]["count"].as_u64().unwrap();
+        // Alone and together in two forms, and 11 requests of three rows.
+        let images = labels.len() as u64;
+        assert_eq!(requests, 4 * images + 11);
+        assert_eq!(count("inference_count"), 4 * images + 33);
+        assert_eq!(figures["inference_stats"]["fail"]["count"], 4, "four errors name the model");
+        let by_size = figures["batch_stats"].as_array().unwrap();
+        let executions: u64 =
+            by_size.iter().map(|size| size["compute_infer"]["count"].as_u64().unwrap()).sum();
+        assert_eq!(executions, count("execution_count"));
+        let largest = by_size.iter().map(|size| size["batch_size"].as_u64().unwrap()).max();
+        assert!(largest >= Some(8), "requests that came together ran together: {by_size:?}");
+        assert_eq!(report["all_statistics"]["model_stats"][0]["name"], "digits");
+    }
+
+    #[test]
+    fn tritonclient_classifies_held_out_digits_on_tract() {
+        tritonclient_is_served("tract");
+    }
+
+    #[test]
+    fn tritonclient_classifies_held_out_digits_on_onnxruntime() {
+        tritonclient_is_served("onnxruntime");
+    }
+
+    #[test]
+    fn the_printed_curl_line_answers_with_the_right_digit() {
+        let server = Server::start(&[]);
+        let line = server.announced["curl"].as_str().expect("a line to paste").to_owned();
+        let output =
+            Command::new("sh").args(["-c", &line]).current_dir(root()).output().expect("sh runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("curl prints the answer");
+        let file = line.rsplit('/').next().unwrap();
+        let words =
+            ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+        let digit = words.iter().position(|word| format!("{word}.json") == file);
+        let digit = digit.unwrap_or_else(|| panic!("{file} names its digit"));
+        let outputs = answer["outputs"].as_array().unwrap();
+        let label = outputs.iter().find(|output| output["name"] == "label").unwrap();
+        assert_eq!(label["data"], serde_json::json!([digit]), "{line}");
+    }
+
+    #[test]
+    fn a_signal_drains_what_is_in_hand_and_ends_with_0() {
+        for signal in ["TERM", "INT"] {
+            // The window is an hour long, so the request can only be answered by the drain.
+            let server = Server::start(&["--max-wait", "1h"]);
+            let address = server.address();
+            let body = std::fs::read(root().join("models/digits/requests/three.json")).unwrap();
+            let waiting = std::thread::spawn(move || {
+                raw_http::post(address, "/v2/models/digits/infer", "", &body)
+            });
+            until_queued(&server, 1);
+            server.signal(signal);
+            assert_eq!(server.wait().code(), Some(0), "{signal}");
+            let answer = waiting.join().unwrap();
+            assert_eq!(answer.status, 200, "{signal}: {}", answer.head);
+        }
+    }
+
+    /// Waits until the server holds `count` requests that were not answered.
+    fn until_queued(server: &Server, count: u64) {
+        loop {
+            let answer = raw_http::get(server.address(), "/v2/models/digits/stats");
+            if answer.json()["model_stats"][0]["pending"].as_u64() == Some(count) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn numbers(array: &Value) -> Vec<f64> {
+        let numbers = array.as_array().expect("an array").iter();
+        numbers.map(|number| number.as_f64().expect("a number")).collect()
+    }
+}
