@@ -1,1 +1,3 @@
-//! What the suites share.
+//! Helpers for TensorForge's suites.
+
+pub mod onnx;
