@@ -15,9 +15,13 @@ pub(super) enum Dim {
 }
 
 impl Dim {
-    /// A free dimension of this name. Exporters write `?` or `unk__7` where they know none.
+    /// A free dimension of this name. Exporters that know no name number theirs, a new one for
+    /// each tensor: `unk__7` (TensorFlow), `p2o.DynamicDimension.7` (Paddle).
     pub(super) fn free(name: &str) -> Self {
-        let unknown = name.is_empty() || name == "?" || name.starts_with("unk__");
+        let unknown = name.is_empty()
+            || name == "?"
+            || name.starts_with("unk__")
+            || name.starts_with("p2o.DynamicDimension.");
         Self::Free((!unknown).then(|| name.to_owned()))
     }
 }
@@ -150,6 +154,7 @@ mod tests {
         };
         assert!(batches(&[&["N", "4"]], &[&["N"]]));
         assert!(batches(&[&["unk__3"], &["N"]], &[&["?"]]));
+        assert!(batches(&[&["p2o.DynamicDimension.0"]], &[&["p2o.DynamicDimension.2"]]));
         assert!(!batches(&[&["N"]], &[&["M"]]), "rows in are not rows out");
         assert!(!batches(&[&["N"], &["M"]], &[&["N"]]));
         assert!(!batches(&[&["N"], &["4"]], &[&["N"]]));
