@@ -508,6 +508,19 @@ fn a_missing_library_is_unavailable_and_says_what_to_do() {
 }
 
 #[test]
+fn a_process_has_one_library_whoever_names_it() {
+    if !available(Backend::OnnxRuntime) {
+        return;
+    }
+    let library = cpu::onnxruntime::find(None).unwrap();
+    assert_eq!(cpu::onnxruntime::find(Some(&library.path)), Ok(library.clone()));
+    let other = ModelFile::new(b"any other file");
+    let error = cpu::onnxruntime::find(Some(other.path())).unwrap_err().to_string();
+    assert!(error.contains("already"), "{error}");
+    assert!(error.contains(library.path.to_str().unwrap()), "{error}");
+}
+
+#[test]
 fn doctor_finds_what_the_suite_runs_on() {
     let found = available(Backend::OnnxRuntime);
     let report = serde_json::to_value(cpu::doctor(&CpuOptions::default())).unwrap();
