@@ -34,7 +34,7 @@ pub(super) fn svg(report: &Report) -> String {
     let sorted = report.sorted_latencies();
     let latency = Latency::of(&sorted);
     let summary = format!(
-        "{:.0} requests/s    p50 {:.2} ms    p99 {:.2} ms    mean batch {}    {} requests, {} failed",
+        "{:.0} requests/s · p50 {:.2} ms · p99 {:.2} ms · mean batch {} · {} requests, {} failed",
         report.throughput(),
         latency.p50,
         latency.p99,
@@ -51,7 +51,8 @@ pub(super) fn svg(report: &Report) -> String {
         title = escape(&report.title),
     );
     let course = Course::of(report);
-    let seconds = Axis::new(course.seconds, "s", "time");
+    // Time ends where the measurement ended, not at the next round number.
+    let seconds = Axis::new(course.seconds, "s", "time").ending_at(course.seconds);
     let curve = |values: &[f64]| course.points(values);
 
     let mut panel = Panel::at(0, "Throughput", "requests/s");
@@ -150,8 +151,12 @@ impl Axis {
         Self { end: (largest / step).ceil() * step, step, unit, name }
     }
 
+    fn ending_at(self, end: f64) -> Self {
+        if end > 0.0 { Self { end, ..self } } else { self }
+    }
+
     fn ticks(&self) -> impl Iterator<Item = f64> {
-        let count = (self.end / self.step).round() as u32;
+        let count = (self.end / self.step + 1e-9).floor() as u32;
         let step = self.step;
         (0..=count).map(move |tick| f64::from(tick) * step)
     }
