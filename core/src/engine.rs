@@ -7,6 +7,9 @@
 use crate::batch::{Batch, BatchLimits, ModelId, OfferError, Planner, Request, Ticket};
 use crate::{Duration, Instant};
 
+#[cfg(test)]
+mod tests;
+
 /// Something that happened outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -139,7 +142,10 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
         }
     }
 
-    /// Adds a model, or changes how it is served from now on.
+    /// Adds a model, or changes how it is served from now on, requests that wait included.
+    ///
+    /// Nothing is dispatched here: after a change send [`Event::Tick`], which also tells the new
+    /// deadline.
     ///
     /// # Errors
     /// Refuses a [`Lane`] that could never run a request; nothing changes.
@@ -156,6 +162,7 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
             .ok_or(ConfigureError::TooManyModels { models: MODELS })?;
         let (busy, queued) = state.map_or((0, 0), |state| (state.busy, state.queued));
         *state = Some(LaneState { lane, busy, queued });
+        self.planner.set_limits(model, lane.limits);
         Ok(())
     }
 

@@ -206,6 +206,16 @@ impl<T, const REQUESTS: usize, const GROUPS: usize> Planner<T, REQUESTS, GROUPS>
         Err(Rejected { request, error })
     }
 
+    /// Makes `limits` those of every waiting request of `model`. A request that is larger than
+    /// the new `max_items` still runs, alone.
+    pub fn set_limits(&mut self, model: ModelId, limits: BatchLimits) {
+        for group in &mut self.groups[..self.groups_used] {
+            if group.key.model == model {
+                group.limits = limits;
+            }
+        }
+    }
+
     fn group_for(&mut self, key: BatchKey, limits: BatchLimits) -> Option<usize> {
         let used = &mut self.groups[..self.groups_used];
         if let Some(found) = used.iter().position(|group| group.key == key) {
