@@ -87,7 +87,7 @@ pub struct Lane {
     pub limits: BatchLimits,
     /// Batches of it that may run at once. At least 1.
     pub instances: u32,
-    /// Requests of it that may wait at once.
+    /// Requests of it that may wait at once. At least 1.
     pub max_queued: u32,
 }
 
@@ -99,6 +99,8 @@ pub enum ConfigureError {
     NoItems,
     /// `instances` is 0: no request could ever run.
     NoInstances,
+    /// `max_queued` is 0: no request would ever be admitted.
+    NoQueue,
     /// The id is not below the engine's number of models.
     TooManyModels {
         /// That number.
@@ -155,6 +157,9 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
         }
         if lane.instances == 0 {
             return Err(ConfigureError::NoInstances);
+        }
+        if lane.max_queued == 0 {
+            return Err(ConfigureError::NoQueue);
         }
         let state = self
             .lanes

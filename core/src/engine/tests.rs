@@ -75,3 +75,21 @@ fn changed_limits_hold_for_requests_that_already_wait() {
     engine.handle(at(10), Event::Tick, &mut log);
     assert_eq!(log.ran(), [[1, 2]]);
 }
+
+#[test]
+fn a_lane_that_could_never_run_a_request_is_refused_and_changes_nothing() {
+    let mut engine = Small::new();
+    let mut log = Log::default();
+    let good = lane(1, WINDOW);
+    engine.configure(MODEL, good).unwrap();
+    for (model, bad, error) in [
+        (MODEL, lane(0, WINDOW), ConfigureError::NoItems),
+        (MODEL, Lane { instances: 0, ..good }, ConfigureError::NoInstances),
+        (MODEL, Lane { max_queued: 0, ..good }, ConfigureError::NoQueue),
+        (ModelId(2), good, ConfigureError::TooManyModels { models: 2 }),
+    ] {
+        assert_eq!(engine.configure(model, bad), Err(error));
+    }
+    engine.handle(at(0), arrived(1), &mut log);
+    assert_eq!(log.ran(), [[1]]);
+}
