@@ -63,7 +63,8 @@ impl From<OfferError> for Refused {
 /// What the engine asks its shell to do. Called from inside [`Engine::handle`].
 pub trait ActionSink<T> {
     /// Run these requests as one batch on an idle instance of `batch.key().model`, then report
-    /// [`Event::Finished`].
+    /// [`Event::Finished`], which is due even if not one request was taken from the batch. Requests
+    /// not taken go on waiting.
     fn dispatch(&mut self, batch: Batch<'_, T>);
 
     /// Tell the sender that its request was not admitted.
@@ -269,6 +270,9 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
             if let Some(state) = self.lane_mut(model) {
                 state.busy += 1;
                 self.running += 1;
+            }
+            if taken == 0 {
+                return; // asked again at the next event: a sink that takes nothing is no loop
             }
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{BatchKey, ClosingReason};
+use std::vec;
 use std::vec::Vec;
 
 const WINDOW: Duration = Duration::from_nanos(100);
@@ -92,4 +93,29 @@ fn a_lane_that_could_never_run_a_request_is_refused_and_changes_nothing() {
     }
     engine.handle(at(0), arrived(1), &mut log);
     assert_eq!(log.ran(), [[1]]);
+}
+
+#[test]
+fn a_sink_that_takes_nothing_is_asked_once_and_the_request_goes_on_waiting() {
+    #[derive(Default)]
+    struct Declines(u32);
+    impl ActionSink<u32> for Declines {
+        fn dispatch(&mut self, _: Batch<'_, u32>) {
+            self.0 += 1;
+        }
+        fn refuse(&mut self, _: Request<u32>, _: Refused) {}
+    }
+
+    let mut engine = Small::new();
+    let mut declines = Declines::default();
+    engine.configure(MODEL, Lane { instances: u32::MAX, ..lane(1, WINDOW) }).unwrap();
+    engine.handle(at(0), arrived(1), &mut declines);
+    assert_eq!((declines.0, engine.queued(), engine.running()), (1, 1, 1));
+
+    engine.handle(at(0), Event::Finished(MODEL), &mut declines);
+    assert_eq!((declines.0, engine.queued(), engine.running()), (2, 1, 1));
+
+    let mut log = Log::default();
+    engine.handle(at(0), Event::Tick, &mut log);
+    assert_eq!((log.ran(), engine.queued(), engine.running()), (vec![&[1][..]], 0, 2));
 }
