@@ -128,6 +128,7 @@ impl Group {
 ///
 /// Cost: [`offer`](Self::offer) O(groups in use); [`close`](Self::close) O(groups in use) and
 /// O(log n) amortised per request taken; [`cancel`](Self::cancel) the same as one request.
+/// Size: 64 bytes a request, 48 a group and at most 32 more, with payloads of up to 4 bytes.
 ///
 /// ```
 /// use tensorforge_core::{BatchKey, BatchLimits, ClosingReason, Duration, Instant, ModelId};
