@@ -1,6 +1,7 @@
 //! TensorForge as a std library: the service around `tensorforge-core`'s decisions.
 
 pub mod batch_scheduler;
+pub mod cli;
 pub mod clock;
 pub mod concurrency;
 pub mod config;

@@ -1,3 +1,5 @@
 //! The `tensorforge` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tensorforge::cli::main()
+}

@@ -9,6 +9,7 @@ use crate::models::{TensorSpec, element_count};
 use crate::registry::{LoadedModel, Registry};
 use crate::server::{Server, ServerLimits};
 use crate::service::Service;
+use super::{CliError, Output};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -161,6 +162,7 @@ fn load_models(args: &Args) -> Result<Registry, CliError> {
             backend: config.backend,
             batch_sizes: config.batch_sizes().into_iter().map(|size| size as usize).collect(),
             threads: config.threads as usize,
+            instances: config.instances as usize,
             onnxruntime: args.onnxruntime.clone(),
         };
         cpu::load(path, &options)
