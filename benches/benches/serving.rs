@@ -27,14 +27,28 @@ impl Cell {
         let server = Server::start(&[&["--backend", backend][..], batching].concat());
         let url = server.url();
         let load = [
-            "--json", "load", "digits", "--url", url, "--concurrency", "32", "--duration", duration,
-            "--warmup", "500ms", "--file", "models/digits/requests/seven.json",
+            "--json",
+            "load",
+            "digits",
+            "--url",
+            url,
+            "--concurrency",
+            "32",
+            "--duration",
+            duration,
+            "--warmup",
+            "500ms",
+            "--file",
+            "models/digits/requests/seven.json",
         ];
         let ended = run(&load);
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
         let report: Value = serde_json::from_slice(&ended.stdout).expect("load speaks JSON");
         let figure = |pointer: &str| {
-            report.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}: {report}"))
+            report
+                .pointer(pointer)
+                .and_then(Value::as_f64)
+                .unwrap_or_else(|| panic!("{pointer}: {report}"))
         };
         self.throughput.push(figure("/throughput"));
         self.p50.push(figure("/latency_ms/p50"));
@@ -45,7 +59,9 @@ impl Cell {
     fn print(self, backend: &str, batching: &str) -> (f64, f64) {
         let (throughput, mean_batch) = (median(self.throughput), median(self.mean_batch));
         let (p50, p99) = (median(self.p50), median(self.p99));
-        println!("{backend:<12} {batching:<4} {throughput:>10.0} {p50:>8.2} {p99:>8.2} {mean_batch:>11.1}");
+        println!(
+            "{backend:<12} {batching:<4} {throughput:>10.0} {p50:>8.2} {p99:>8.2} {mean_batch:>11.1}"
+        );
         (throughput, mean_batch)
     }
 }

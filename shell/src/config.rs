@@ -20,26 +20,40 @@ pub enum Backend {
     OnnxRuntime,
 }
 
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Backend {
+    /// Its name in configuration: `auto`, `tract` or `onnxruntime`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Auto => "auto",
             Self::Tract => "tract",
             Self::OnnxRuntime => "onnxruntime",
-        })
+        }
     }
 }
 
-impl FromStr for Backend {
-    type Err = String;
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "tract" => Ok(Self::Tract),
-            "onnxruntime" => Ok(Self::OnnxRuntime),
-            _ => Err(format!("'{text}' is not a backend: use auto, tract or onnxruntime")),
-        }
+/// A name that is no [`Backend`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no backend '{name}': choose auto, tract or onnxruntime")]
+pub struct UnknownBackend {
+    /// The name given.
+    pub name: String,
+}
+
+impl FromStr for Backend {
+    type Err = UnknownBackend;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
+        [Self::Auto, Self::Tract, Self::OnnxRuntime]
+            .into_iter()
+            .find(|backend| backend.name() == name)
+            .ok_or_else(|| UnknownBackend { name: name.to_owned() })
     }
 }
 
@@ -229,6 +243,17 @@ mod tests {
             let error = ModelConfig::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(complaint), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn backends_are_named_the_same_everywhere() {
+        for backend in [Backend::Auto, Backend::Tract, Backend::OnnxRuntime] {
+            assert_eq!(backend.to_string().parse(), Ok(backend));
+            let text = format!("backend = \"{backend}\"");
+            assert_eq!(ModelConfig::from_toml(&text).unwrap().backend, backend);
+        }
+        let error = "onnx".parse::<Backend>().unwrap_err();
+        assert!(error.to_string().contains("'onnx'"), "{error}");
     }
 
     #[test]

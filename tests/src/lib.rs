@@ -1,4 +1,5 @@
 //! What the suites share.
 
+pub mod onnx;
 pub mod program;
 pub mod raw_http;

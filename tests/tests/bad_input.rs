@@ -256,7 +256,7 @@ mod bad_input {
             (&["serve", "--models", empty], 4, "there is no model in"),
             (&["serve", "--max-batch", "0"], 2, "--max-batch"),
             (&["serve", "--max-wait", "5"], 2, "'5' is not a length of time"),
-            (&["serve", "--backend", "cuda"], 2, "use auto, tract or onnxruntime"),
+            (&["serve", "--backend", "cuda"], 2, "choose auto, tract or onnxruntime"),
             (&["serve", "--address", "nowhere"], 2, "--address"),
         ] {
             let ended = program::run(arguments);

@@ -1,19 +1,101 @@
-//! temporary
-pub mod serve;
-use clap::Parser;
-#[derive(Debug)]
-pub struct Output { json: bool }
-impl Output { pub fn is_json(&self)->bool{self.json} pub fn json(&self,v:&serde_json::Value){println!("{v}");} }
-#[derive(Debug)]
-pub struct CliError{code:u8,message:String,help:Option<String>}
-impl CliError{
- pub fn failed(m:String)->Self{Self{code:1,message:m,help:None}}
- pub fn unusable(m:String)->Self{Self{code:4,message:m,help:None}}
- pub fn cannot_listen(a:std::net::SocketAddr,e:&std::io::Error)->Self{Self{code:5,message:format!("cannot listen on {a}: {e}"),help:Some("choose another with --address IP:PORT; port 0 takes a free one".into())}}
- pub fn help(mut self,h:&str)->Self{self.help=Some(h.into());self}
+//! The `tensorforge` program: one file for each subcommand.
+
+mod doctor;
+mod output;
+mod serve;
+
+pub use output::{CliError, Output};
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Inference server for the Open Inference Protocol v2 with dynamic batching.
+#[derive(Parser, Debug)]
+#[command(
+    name = "tensorforge",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  tensorforge serve                                   serve the models in ./models
+  tensorforge infer digits models/digits/requests/seven.json
+  tensorforge load digits --concurrency 32 --plot load.svg
+
+Exit codes: 0 done; 1 it failed, or the server answered with an error; 2 wrong usage;
+3 no server answers; 4 a file or model cannot be used; 5 the address cannot be listened on."
+)]
+pub struct Cli {
+    /// Print one JSON object for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Log more to standard error: -v what happens, -vv every batch [env: TENSORFORGE_LOG=FILTER]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
 }
-#[derive(Parser)]
-struct Cli{#[arg(long,global=true)]json:bool,#[command(subcommand)]c:Cmd}
-#[derive(clap::Subcommand)]
-enum Cmd{Serve(serve::Args)}
-pub fn main()->std::process::ExitCode{let c=Cli::parse();let o=Output{json:c.json};match c.c{Cmd::Serve(a)=>match serve::run(&a,&o){Ok(())=>0.into(),Err(e)=>{eprintln!("error: {}",e.message);if let Some(h)=e.help{eprintln!("help: {h}")};e.code.into()}}}}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(serve::Args),
+    Doctor(doctor::Args),
+}
+
+/// Parses the command line, does what it says, and reports errors.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.verbose);
+    let output = Output::new(cli.json);
+    let result = match &cli.command {
+        Command::Serve(args) => serve::run(args, &output),
+        Command::Doctor(args) => doctor::run(args, &output),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("TENSORFORGE_LOG");
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colours(&std::io::stderr()))
+        .init();
+    // A panic inside a model is an error answer, not news for the terminal: it goes to the log,
+    // where a client that causes many cannot flood it unasked.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        if thread.starts_with("model-") {
+            tracing::info!(thread, "{panic}");
+        } else {
+            tracing::error!(thread, "{panic}");
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

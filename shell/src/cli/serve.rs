@@ -1,5 +1,6 @@
 //! `tensorforge serve`: loads the models and answers requests until told to stop.
 
+use super::{CliError, Output};
 use crate::batch_scheduler::BatchScheduler;
 use crate::clock::Clock;
 use crate::config::{Backend, ModelConfig, parse_duration};
@@ -9,7 +10,6 @@ use crate::models::{TensorSpec, element_count};
 use crate::registry::{LoadedModel, Registry};
 use crate::server::{Server, ServerLimits};
 use crate::service::Service;
-use super::{CliError, Output};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ Examples:
 A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
 Ctrl-C or SIGTERM drains: no new requests, the ones in hand are answered, exit code 0.
 A second one stops at once.")]
-pub struct Args {
+pub(super) struct Args {
     /// The model repository
     #[arg(long, value_name = "DIR", default_value = "models", env = "TENSORFORGE_MODELS")]
     models: PathBuf,
@@ -78,7 +78,7 @@ pub struct Args {
 ///
 /// # Errors
 /// [`CliError`] names what could not be read, loaded or bound.
-pub fn run(args: &Args, output: &Output) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     let registry = load_models(args)?;
     let clock = Clock::start();
     let workers = args.workers.map_or_else(
@@ -208,16 +208,17 @@ fn announce(args: &Args, output: &Output, service: &Service, address: SocketAddr
         output.json(&serde_json::json!({ "url": url, "models": models, "curl": try_it }));
         return;
     }
-    println!("TensorForge {} serves {url}\n", env!("CARGO_PKG_VERSION"));
+    output.text(&format!("TensorForge {} serves {url}\n", env!("CARGO_PKG_VERSION")));
     for model in service.registry().ready() {
         let io = model.executor.io();
         let (name, version, backend) = (&model.name, model.version, model.executor.backend());
-        println!("  {name} version {version} on {backend}: {} -> {}", list(&io.inputs), list(&io.outputs));
+        let (inputs, outputs) = (list(&io.inputs), list(&io.outputs));
+        output.text(&format!("  {name} version {version} on {backend}: {inputs} -> {outputs}"));
     }
     if let Some(line) = try_it {
-        println!("\nTry it:\n  {line}");
+        output.text(&format!("\nTry it:\n  {line}"));
     }
-    println!("\nCtrl-C drains and stops.");
+    output.text("\nCtrl-C drains and stops.");
 }
 
 fn list(specs: &[TensorSpec]) -> String {

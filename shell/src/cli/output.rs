@@ -1,0 +1,127 @@
+//! What the program prints, and how it ends.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+/// Where results go: text for people or one JSON object for programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// JSON or text.
+    #[must_use]
+    pub const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether a program reads along.
+    #[must_use]
+    pub const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints one JSON object on a line of its own, at once.
+    pub fn json(self, value: &serde_json::Value) {
+        self.text(&value.to_string());
+    }
+
+    /// Prints a line of text, at once. A reader that went away ends the program quietly.
+    pub fn text(self, line: &str) {
+        let mut stdout = std::io::stdout().lock();
+        if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// Prints what went wrong and what helps, on standard error.
+    pub fn error(self, error: &CliError) {
+        if self.json {
+            self.json(&serde_json::json!({ "error": error.message, "help": error.help }));
+        }
+        let (red, bold, plain) = match colours(&std::io::stderr()) {
+            true => ("\x1b[1;31m", "\x1b[1m", "\x1b[0m"),
+            false => ("", "", ""),
+        };
+        eprintln!("{red}error:{plain} {}", error.message);
+        if let Some(help) = &error.help {
+            eprintln!("{bold}help:{plain} {help}");
+        }
+    }
+}
+
+/// Whether `stream` is a terminal that may be written to in colour.
+pub(super) fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Lays out `rows` in columns two spaces apart, the first row as their head.
+#[must_use]
+pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; COLUMNS]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Why a command failed: what happened, what helps, and the exit code.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    message: String,
+    help: Option<String>,
+    code: u8,
+}
+
+impl CliError {
+    const fn new(code: u8, message: String) -> Self {
+        Self { message, help: None, code }
+    }
+
+    /// The operation failed, or the server answered with an error. Exit code 1.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(1, message.into())
+    }
+
+    /// No server answers. Exit code 3.
+    #[must_use]
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(3, message.into())
+    }
+
+    /// A file or model cannot be used. Exit code 4.
+    #[must_use]
+    pub fn unusable(message: impl Into<String>) -> Self {
+        Self::new(4, message.into())
+    }
+
+    /// The address cannot be listened on. Exit code 5.
+    #[must_use]
+    pub fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Self {
+        Self::new(5, format!("cannot listen on {address}: {error}"))
+            .help("choose another with --address IP:PORT; port 0 takes a free one")
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The program's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        self.code.into()
+    }
+}
