@@ -6,6 +6,7 @@
 mod script;
 
 use core::panic::PanicInfo;
+use cortex_m as _; // brings the critical section that the console needs
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprint, hprintln};
 use script::{SCRIPT, What};
