@@ -2,6 +2,7 @@
 
 pub mod batch_scheduler;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod concurrency;
 pub mod config;

@@ -1,7 +1,11 @@
 //! The `tensorforge` program: one file for each subcommand.
 
 mod doctor;
+mod infer;
+mod load;
+mod models;
 mod output;
+mod remote;
 mod serve;
 
 pub use output::{CliError, Output};
@@ -41,6 +45,9 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::Args),
+    Infer(infer::Args),
+    Load(load::Args),
+    Models(models::Args),
     Doctor(doctor::Args),
 }
 
@@ -52,6 +59,9 @@ pub fn main() -> ExitCode {
     let output = Output::new(cli.json);
     let result = match &cli.command {
         Command::Serve(args) => serve::run(args, &output),
+        Command::Infer(args) => infer::run(args, &output),
+        Command::Load(args) => load::run(args, &output),
+        Command::Models(args) => models::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
     };
     match result {

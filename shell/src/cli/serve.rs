@@ -1,5 +1,6 @@
 //! `tensorforge serve`: loads the models and answers requests until told to stop.
 
+use super::models::list;
 use super::{CliError, Output};
 use crate::batch_scheduler::BatchScheduler;
 use crate::clock::Clock;
@@ -219,14 +220,6 @@ fn announce(args: &Args, output: &Output, service: &Service, address: SocketAddr
         output.text(&format!("\nTry it:\n  {line}"));
     }
     output.text("\nCtrl-C drains and stops.");
-}
-
-fn list(specs: &[TensorSpec]) -> String {
-    let specs: Vec<String> = specs
-        .iter()
-        .map(|TensorSpec { name, datatype, shape }| format!("{name} {datatype} {shape:?}"))
-        .collect();
-    specs.join(", ")
 }
 
 /// A `curl` command that works when pasted: with the smallest ready-made request beside the model,
