@@ -7,6 +7,9 @@
 use crate::batch::{Batch, BatchLimits, ModelId, OfferError, Planner, Request, Ticket};
 use crate::{Duration, Instant};
 
+#[cfg(test)]
+mod tests;
+
 /// Something that happened outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -60,7 +63,8 @@ impl From<OfferError> for Refused {
 /// What the engine asks its shell to do. Called from inside [`Engine::handle`].
 pub trait ActionSink<T> {
     /// Run these requests as one batch on an idle instance of `batch.key().model`, then report
-    /// [`Event::Finished`].
+    /// [`Event::Finished`], which is due even if not one request was taken from the batch. Requests
+    /// not taken go on waiting.
     fn dispatch(&mut self, batch: Batch<'_, T>);
 
     /// Tell the sender that its request was not admitted.
@@ -84,7 +88,7 @@ pub struct Lane {
     pub limits: BatchLimits,
     /// Batches of it that may run at once. At least 1.
     pub instances: u32,
-    /// Requests of it that may wait at once.
+    /// Requests of it that may wait at once. At least 1.
     pub max_queued: u32,
 }
 
@@ -96,6 +100,8 @@ pub enum ConfigureError {
     NoItems,
     /// `instances` is 0: no request could ever run.
     NoInstances,
+    /// `max_queued` is 0: no request would ever be admitted.
+    NoQueue,
     /// The id is not below the engine's number of models.
     TooManyModels {
         /// That number.
@@ -139,7 +145,10 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
         }
     }
 
-    /// Adds a model, or changes how it is served from now on.
+    /// Adds a model, or changes how it is served from now on, requests that wait included.
+    ///
+    /// Nothing is dispatched here: after a change send [`Event::Tick`], which also tells the new
+    /// deadline.
     ///
     /// # Errors
     /// Refuses a [`Lane`] that could never run a request; nothing changes.
@@ -150,12 +159,16 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
         if lane.instances == 0 {
             return Err(ConfigureError::NoInstances);
         }
+        if lane.max_queued == 0 {
+            return Err(ConfigureError::NoQueue);
+        }
         let state = self
             .lanes
             .get_mut(model.0 as usize)
             .ok_or(ConfigureError::TooManyModels { models: MODELS })?;
         let (busy, queued) = state.map_or((0, 0), |state| (state.busy, state.queued));
         *state = Some(LaneState { lane, busy, queued });
+        self.planner.set_limits(model, lane.limits);
         Ok(())
     }
 
@@ -257,6 +270,9 @@ impl<T, const REQUESTS: usize, const GROUPS: usize, const MODELS: usize>
             if let Some(state) = self.lane_mut(model) {
                 state.busy += 1;
                 self.running += 1;
+            }
+            if taken == 0 {
+                return; // asked again at the next event: a sink that takes nothing is no loop
             }
         }
     }

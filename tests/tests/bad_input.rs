@@ -1,6 +1,11 @@
 //! Everything a client, a file or an operator can get wrong, against the running program: each
 //! mistake gets its status or exit code and a message that names it, and the server serves on.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy sees tests in #[test] functions, not in their helpers"
+)]
+
 mod bad_input {
     use flate2::Compression;
     use flate2::write::GzEncoder;

@@ -1,5 +1,10 @@
 //! The running program, driven from outside through the protocol.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy sees tests in #[test] functions, not in their helpers"
+)]
+
 mod end_to_end {
     use serde_json::Value;
     use std::process::Command;

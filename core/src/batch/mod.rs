@@ -6,6 +6,8 @@
 mod key;
 mod planner;
 #[cfg(test)]
+pub(crate) mod reference;
+#[cfg(test)]
 mod tests;
 
 pub use key::{BatchKey, ModelId};

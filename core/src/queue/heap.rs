@@ -88,6 +88,11 @@ fn merge_siblings(nodes: &mut [Node], mut first: u32) -> u32 {
     root
 }
 
+/// Whether node `index`, once pushed, is still in the heap under `root`.
+pub(crate) fn contains(nodes: &[Node], root: u32, index: u32) -> bool {
+    index == root || nodes[index as usize].previous != NONE
+}
+
 /// Adds node `index`, whose links are overwritten, and returns the new root.
 pub(crate) fn push(nodes: &mut [Node], root: u32, index: u32) -> u32 {
     let Node { priority, sequence, .. } = nodes[index as usize];
@@ -167,6 +172,10 @@ mod tests {
                         root = remove(&mut nodes, root, index as u32);
                     }
                     _ => {}
+                }
+                for index in 0..nodes.len() as u32 {
+                    let held = model.iter().any(|&(_, held)| held == u64::from(index));
+                    prop_assert_eq!(contains(&nodes, root, index), held);
                 }
                 let first = (root != NONE).then(|| u64::from(root));
                 prop_assert_eq!(first, model.first().map(|&(_, index)| index));
