@@ -239,10 +239,10 @@ impl Service {
         !self.draining.load(Ordering::Relaxed) && self.registry.ready().next().is_some()
     }
 
-    /// Requests that wait for a batch.
+    /// Requests in hand: waiting or running.
     #[must_use]
-    pub fn queued(&self) -> usize {
-        self.scheduler.queued()
+    pub fn pending(&self) -> u64 {
+        self.registry.ready().map(|model| model.recorder.count_pending()).sum()
     }
 
     /// Takes no more requests, and returns when all that it holds are answered.

@@ -52,6 +52,12 @@ impl ModelRecorder {
         Pending(&self.pending)
     }
 
+    /// Requests pending now.
+    #[must_use]
+    pub fn count_pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
     /// An execution gave answers to requests that had waited in the queue, one entry of `requests`
     /// each: (queue time, end-to-end time).
     pub fn succeeded(&self, items: u64, times: ExecutionTimes, requests: &[(Duration, Duration)]) {
@@ -92,7 +98,7 @@ impl ModelRecorder {
             last_inference: figures.last_inference,
             inference_count: figures.inference_count,
             execution_count: figures.execution_count,
-            pending: self.pending.load(Ordering::Relaxed),
+            pending: self.count_pending(),
             inference_stats: figures.requests,
             batch_stats: figures.batches.values().copied().collect(),
         }

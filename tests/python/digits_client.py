@@ -8,6 +8,8 @@ other, and with what the protocol promises.
 
 import json
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tritonclient.http as triton
@@ -36,16 +38,22 @@ def answer(result):
     }
 
 
-def classify(client, images, binary):
-    """Each image alone, then all of them from 32 connections at once."""
+def classify(url, client, images, binary):
+    """Each image alone, then all of them from 32 clients at once, one for each thread."""
 
     def arguments(image):
         one = image.reshape(1, -1)
         return {"inputs": image_input(one, binary), "outputs": outputs(binary)}
 
     alone = [answer(client.infer(MODEL, **arguments(image))) for image in images]
-    pending = [client.async_infer(MODEL, **arguments(image)) for image in images]
-    together = [answer(request.get_result()) for request in pending]
+    local = threading.local()
+
+    def connect():
+        local.client = triton.InferenceServerClient(url)
+
+    with ThreadPoolExecutor(32, initializer=connect) as threads:
+        infer = lambda image: answer(local.client.infer(MODEL, **arguments(image)))
+        together = list(threads.map(infer, images))
     return {"alone": alone, "together": together}
 
 
@@ -61,7 +69,7 @@ def main():
     url, heldout = sys.argv[1:]
     rows = np.loadtxt(heldout, delimiter=",", dtype=np.float32)
     labels, images = rows[:, 0].astype(int), np.ascontiguousarray(rows[:, 1:])
-    client = triton.InferenceServerClient(url, concurrency=32)
+    client = triton.InferenceServerClient(url)
 
     report = {
         "labels": labels.tolist(),
@@ -79,8 +87,8 @@ def main():
             "metadata_version": client.get_model_metadata(MODEL, "1"),
             "config": client.get_model_config(MODEL),
         },
-        "binary": classify(client, images, binary=True),
-        "json": classify(client, images, binary=False),
+        "binary": classify(url, client, images, binary=True),
+        "json": classify(url, client, images, binary=False),
     }
 
     few = images[:3]

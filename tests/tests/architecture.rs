@@ -57,7 +57,7 @@ mod architecture {
             },
             Layer {
                 name: "adapters",
-                modules: &["device", "store", "server"],
+                modules: &["device", "store", "server", "client"],
                 may_name_each_other: false,
             },
             Layer { name: "cli", modules: &["cli"], may_name_each_other: false },

@@ -13,6 +13,7 @@ mod bad_input {
     use std::net::TcpStream;
     use std::path::Path;
     use std::sync::OnceLock;
+    use tensorforge_tests::onnx;
     use tensorforge_tests::program::{self, Server, root};
     use tensorforge_tests::raw_http::{Answer, exchange, get, post};
 
@@ -52,7 +53,7 @@ mod bad_input {
 
     #[test]
     fn malformed_json() {
-        check(400, "line 1 column 11", &infer("", br#"{"inputs":"#));
+        check(400, "line 1 column 10", &infer("", br#"{"inputs":"#));
         check(400, "the request is not valid", &infer("", b""));
         check(400, "missing field `inputs`", &infer("", b"{}"));
         check(400, "line 2", &infer("", b"{\n]"));
@@ -113,7 +114,8 @@ mod bad_input {
         let missing = infer("", br#"{"inputs":[]}"#);
         check(400, "needs the input 'image' (FP32, shape [-1, 64])", &missing);
         let good = String::from_utf8(image("FP32", "[1,64]", &zeros(64))).unwrap();
-        let input = good.trim_start_matches(r#"{"inputs":["#).trim_end_matches("]}");
+        let input = good.strip_prefix(r#"{"inputs":["#).and_then(|rest| rest.strip_suffix("]}"));
+        let input = input.expect("one input");
         let other = input.replace("image", "mask");
         for extra in [&other, input] {
             let both = format!(r#"{{"inputs":[{input},{extra}]}}"#);
@@ -211,6 +213,7 @@ mod bad_input {
         write(at("typo/config.toml"), b"max_bach = 4");
         write(at("zero/1/model.onnx"), &digits);
         write(at("zero/config.toml"), b"max_batch = 0");
+        write(at("unknown/1/model.onnx"), &onnx::unknown_operator());
         std::fs::create_dir_all(at("empty/1")).unwrap();
         write(at("notes.txt"), b"not a model, and left alone");
 
@@ -226,6 +229,7 @@ mod bad_input {
                 ("digits", "1") => "",
                 ("digits", "2") => "digits/2/model.onnx",
                 ("text", _) => "text/1/model.onnx",
+                ("unknown", _) => "Teleport",
                 ("typo", _) => "unknown field `max_bach`",
                 ("zero", _) => "max_batch: must be at least 1",
                 ("empty", _) => "empty/1/model.onnx",
@@ -238,7 +242,7 @@ mod bad_input {
             let status = if expected.is_empty() { 200 } else { 503 };
             assert_eq!(answer.status, status, "{name}/{version}");
         }
-        assert_eq!(index.as_array().unwrap().len(), 6);
+        assert_eq!(index.as_array().unwrap().len(), 7);
         // Without a version named, the newest one that runs.
         assert_eq!(post(address, INFER, "", &good_body()).json()["model_version"], "1");
 
@@ -246,7 +250,44 @@ mod bad_input {
         let complaint = String::from_utf8(strict.stderr).unwrap();
         assert_eq!(strict.status.code(), Some(4), "{complaint}");
         assert!(complaint.contains("model 'text' version 1 is not served"), "{complaint}");
-        assert!(complaint.contains("5 of 6 model versions"), "{complaint}");
+        assert!(complaint.contains("6 of 7 model versions"), "{complaint}");
+    }
+
+    /// The model fails at run time, and both runtimes fail a whole batch for one bad row.
+    #[test]
+    fn a_fault_in_one_request_never_fails_its_batch_mates() {
+        let models = tempfile::tempdir().unwrap();
+        write(models.path().join("lookup/1/model.onnx"), &onnx::lookup());
+        // The window is an hour long: only the third row can close the batch.
+        write(models.path().join("lookup/config.toml"), b"max_wait = \"1h\"\nmax_batch = 3");
+        for backend in ["tract", "onnxruntime"] {
+            let folder = models.path().to_str().unwrap();
+            let server = Server::start(&["--models", folder, "--backend", backend]);
+            let address = server.address();
+            let ask = |index: i64| {
+                let input =
+                    format!(r#""name":"index","datatype":"INT64","shape":[1],"data":[{index}]"#);
+                let body = format!(r#"{{"inputs":[{{{input}}}]}}"#);
+                std::thread::spawn(move || {
+                    post(address, "/v2/models/lookup/infer", "", body.as_bytes())
+                })
+            };
+            let answers = [0, 99, 3].map(ask).map(|thread| thread.join().unwrap());
+            let [first, bad, last] = answers;
+            assert_eq!((first.status, last.status), (200, 200), "{backend}");
+            assert_ne!(
+                first.json()["outputs"][0]["data"],
+                last.json()["outputs"][0]["data"],
+                "{backend}: each got its own row"
+            );
+            assert_eq!(bad.status, 500, "{backend}");
+            let message = bad.error();
+            assert!(message.contains("model 'lookup' version 1"), "{message}");
+            let figures = get(address, "/v2/models/lookup/stats").json();
+            let figures = &figures["model_stats"][0];
+            assert_eq!(figures["inference_stats"]["success"]["count"], 2, "{backend}");
+            assert_eq!(figures["inference_stats"]["fail"]["count"], 1, "{backend}");
+        }
     }
 
     #[test]

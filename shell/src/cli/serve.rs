@@ -107,14 +107,15 @@ async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<()
     announce(args, output, &service, address);
 
     let (draining, drain) = tokio::sync::oneshot::channel();
-    let serving = server.serve(Arc::clone(&service), async move {
+    let serving = server.serve(Arc::clone(&service), async {
         stop.requested().await;
+        let pending = service.pending();
+        eprintln!("draining: {pending} requests in hand (Ctrl-C again stops at once)");
         // The other end waits as long as this function runs.
         let _ = draining.send(stop);
     });
     let give_up = async {
         let Ok(mut stop) = drain.await else { return std::future::pending().await };
-        eprintln!("draining: {} requests wait (Ctrl-C again stops at once)", service.queued());
         tokio::select! {
             () = stop.requested() => "stopped before all requests were answered".to_owned(),
             () = tokio::time::sleep(args.drain_timeout) => {
