@@ -64,10 +64,13 @@ pub fn python() -> PathBuf {
     python
 }
 
-/// A running server. Killed when dropped.
+/// A running server. Killed when dropped, and when the test's process ends without that, as it does
+/// for a server in a `static`: left over, it would hold the pipes of whoever reads the test's output.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// Ends the server when the pipe to it closes.
+    warden: Child,
     stdout: BufReader<ChildStdout>,
     /// What it printed when it was ready: `url`, `models`, `curl`.
     pub announced: serde_json::Value,
@@ -85,12 +88,19 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
+        let warden = Command::new("sh")
+            .args(["-c", r#"read -r _ || kill -s KILL "$0""#, &child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("readable");
         let announced = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("the server says where it is: {line:?}: {error}"));
-        Self { child, stdout, announced }
+        Self { child, warden, stdout, announced }
     }
 
     /// Its URL.
@@ -135,6 +145,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // The warden first: once the server is waited for, its number may be another's.
+        let _ = self.warden.kill();
+        let _ = self.warden.wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
