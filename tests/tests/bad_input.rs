@@ -58,7 +58,7 @@ mod bad_input {
         check(400, "missing field `inputs`", &infer("", b"{}"));
         check(400, "line 2", &infer("", b"{\n]"));
         check(400, "the request is not valid", &infer("", &[0xff; 100]));
-        let deep = "[".repeat(100_000);
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let data = format!(r#""data":{deep}"#);
         check(400, "recursion limit", &infer("", &image("FP32", "[1,64]", &data)));
     }
@@ -266,7 +266,7 @@ mod bad_input {
             let address = server.address();
             let ask = |index: i64| {
                 let input =
-                    format!(r#""name":"index","datatype":"INT64","shape":[1],"data":[{index}]"#);
+                    format!(r#""name":"index","datatype":"INT64","shape":[1,1],"data":[{index}]"#);
                 let body = format!(r#"{{"inputs":[{{{input}}}]}}"#);
                 std::thread::spawn(move || {
                     post(address, "/v2/models/lookup/infer", "", body.as_bytes())

@@ -75,7 +75,8 @@ pub fn main() -> ExitCode {
 
 fn start_logging(verbose: u8) {
     let default = match verbose {
-        0 => "warn",
+        // ONNX Runtime warns of each bad input; its sender has been told.
+        0 => "warn,onnxruntime=error",
         1 => "info",
         _ => "debug",
     };
