@@ -1,5 +1,6 @@
 //! Open Inference Protocol v2 over REST.
 
+use super::ServerLimits;
 use super::error::ApiError;
 use super::model_config::model_config;
 use crate::contracts::rest::{self, HEADER_LENGTH};
@@ -25,7 +26,7 @@ const LARGE: usize = 64 << 10;
 #[derive(Clone)]
 struct App {
     service: Arc<Service>,
-    max_body: usize,
+    limits: ServerLimits,
 }
 
 /// The model and version in a path.
@@ -41,7 +42,7 @@ impl Target {
     }
 }
 
-pub(super) fn router(service: Arc<Service>, max_body: usize) -> Router {
+pub(super) fn router(service: Arc<Service>, limits: ServerLimits) -> Router {
     let model = |prefix: &str| {
         Router::new()
             .route(prefix, get(model_metadata))
@@ -62,7 +63,7 @@ pub(super) fn router(service: Arc<Service>, max_body: usize) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(RequestDecompressionLayer::new())
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        .with_state(App { service, max_body })
+        .with_state(App { service, limits })
 }
 
 async fn no_such_path(method: Method, uri: Uri) -> ApiError {
@@ -138,7 +139,7 @@ async fn infer(
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let header_length = header_length(&parts.headers)?;
-    let body = read_body(&parts.headers, body, app.max_body).await?;
+    let body = read_body(&parts.headers, body, app.limits).await?;
 
     let large = body.len() >= LARGE;
     let request = blocking_if(large, move || rest::decode_request(&body, header_length)).await??;
@@ -195,11 +196,16 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
     }
 }
 
-/// Reads the whole body, up to `limit` bytes.
+/// Reads the whole body, up to `limits.max_body` bytes.
 ///
 /// A body that is too long is read on and thrown away for a while: most clients look for an answer
 /// only once they have sent everything.
-async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn read_body(
+    headers: &HeaderMap,
+    mut body: Body,
+    limits: ServerLimits,
+) -> Result<Bytes, ApiError> {
+    let limit = limits.max_body;
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let stated = stated.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     let compressed = headers.contains_key(header::CONTENT_ENCODING);
@@ -207,8 +213,16 @@ async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Byte
     let mut read = 0usize;
     let mut whole = BytesMut::new();
     let mut first: Option<Bytes> = None;
-    let mut body = body;
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(limits.read_timeout, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| {
+            let silence = limits.read_timeout;
+            let message = format!("nothing more of the body came for {silence:?}");
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+        })?
+        else {
+            break;
+        };
         let frame = frame.map_err(|error| {
             ApiError::bad_request(format!("the body could not be read: {error}"))
         })?;
@@ -243,4 +257,38 @@ async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Byte
         ));
     }
     Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// A client that sends one piece and then falls silent.
+    struct FallsSilent(Option<Bytes>);
+
+    impl hyper::body::Body for FallsSilent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+            match self.0.take() {
+                Some(piece) => Poll::Ready(Some(Ok(hyper::body::Frame::data(piece)))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_falls_silent_is_told_so() {
+        let body = Body::new(FallsSilent(Some(Bytes::from_static(b"{"))));
+        let read = read_body(&HeaderMap::new(), body, ServerLimits::default()).await;
+        let response = read.unwrap_err().into_response();
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }

@@ -18,13 +18,14 @@ use tokio::net::TcpListener;
 pub struct ServerLimits {
     /// Most bytes in one request body, counted after decompression.
     pub max_body: usize,
-    /// Longest time for a client to send a request's headers.
-    pub header_timeout: Duration,
+    /// Longest time for a client to send a request's headers, and longest silence while it sends
+    /// the body: a connection that stops half-way is not kept for ever.
+    pub read_timeout: Duration,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { max_body: 64 << 20, header_timeout: Duration::from_secs(30) }
+        Self { max_body: 64 << 20, read_timeout: Duration::from_secs(30) }
     }
 }
 
@@ -55,9 +56,9 @@ impl Server {
     /// Serves until `stop` completes, then drains: the service refuses new requests, the ones it
     /// holds are answered, and open connections are closed after their current answer.
     pub async fn serve(self, service: Arc<Service>, stop: impl Future<Output = ()>) {
-        let app = http::router(Arc::clone(&service), self.limits.max_body);
+        let app = http::router(Arc::clone(&service), self.limits);
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
+        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.read_timeout);
         let connections = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
         loop {
