@@ -3,7 +3,7 @@
 use super::output::table;
 use super::remote::{self, ServerArgs, read_request};
 use super::{CliError, Output};
-use crate::client::{Client, infer_path};
+use crate::client::infer_path;
 use crate::clock::Clock;
 use crate::contracts::{InferResponse, RequestedOutput, rest};
 use crate::models::{DataType, Tensor};
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     request.binary_outputs = args.binary;
     request.outputs.iter_mut().for_each(|output| output.binary = args.binary);
     remote::block_on(async {
-        let mut client = Client::new(args.server.url.clone());
+        let mut client = args.server.client();
         let body = rest::encode_request(&request, args.binary)
             .map_err(|error| CliError::unusable(error.to_string()))?;
         let path = infer_path(&args.model, args.model_version.as_deref());

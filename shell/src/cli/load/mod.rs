@@ -7,7 +7,6 @@ mod summary;
 
 use super::remote::{self, ServerArgs};
 use super::{CliError, Output};
-use crate::client::Client;
 use crate::config::parse_duration;
 use run::{Load, Pace};
 use std::path::PathBuf;
@@ -87,7 +86,7 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     let local = tokio::task::LocalSet::new();
     remote::block_on(local.run_until(async {
-        let mut client = Client::new(args.server.url.clone());
+        let mut client = args.server.client();
         let version = args.model_version.as_deref();
         let bodies =
             input::bodies(&mut client, &args.model, version, &args.file, !args.json_tensors);
