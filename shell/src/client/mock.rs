@@ -3,6 +3,7 @@
 use super::Url;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -10,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) enum Reply {
     /// An answer with this status and body.
     Answer(u16, String),
+    /// The same, so much later.
+    After(Duration, String),
     /// The same with status 200, and the connection is closed without a word about it.
     Closing(String),
     /// Half an answer.
@@ -70,6 +73,10 @@ async fn converse(stream: TcpStream, answer: &impl Fn(&str) -> Reply) -> std::io
         stream.read_exact(&mut vec![0; length]).await?;
         let (status, body, ends) = match answer(&path) {
             Reply::Answer(status, body) => (status, body, false),
+            Reply::After(delay, body) => {
+                tokio::time::sleep(delay).await;
+                (200, body, false)
+            }
             Reply::Closing(body) => (200, body, true),
             Reply::Cut => {
                 return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n42").await;

@@ -1,14 +1,17 @@
 //! `tensorforge load`: a load generator that says what a server can do.
 
 mod input;
+mod pace;
 mod plot;
+mod progress;
 mod run;
 mod summary;
 
 use super::remote::{self, ServerArgs};
 use super::{CliError, Output};
 use crate::config::parse_duration;
-use run::{Load, Pace};
+use pace::Pace;
+use run::Load;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,16 +21,18 @@ use std::time::Duration;
 Examples:
   tensorforge load digits                             32 connections for 10 s
   tensorforge load digits --concurrency 8 --duration 30s --plot load.svg
+  tensorforge load digits --requests 100000           that many, however long it takes
   tensorforge load digits --rate 2000                 2000 requests a second, evenly spaced
   tensorforge load digits --file models/digits/requests/seven.json
 
-With --concurrency each connection sends its next request when it has the answer to the last one
-(closed loop). With --rate requests are due at fixed times whatever the server does (open loop);
-one that finds every connection busy is late, and its latency counts from when it was due, so a
-slow server cannot hide behind requests that were never sent.
+Without --rate each connection sends its next request when it has the answer to the last one
+(closed loop). With --rate requests are due at fixed times whatever the server does (open loop).
+Latency then counts from when a request was due, so a slow server cannot hide behind requests that
+were sent late (no coordinated omission). Those still unsent at the end are counted as such.
 
-Percentiles are exact, from up to 20 million recorded latencies (160 MB); the mean batch is the
-server's own count of items and executions during the measurement.")]
+Percentiles are exact, from up to 20 million recorded latencies (8 bytes each); the mean batch is
+the server's own count of items and executions during the measurement. Exit code 1 when any request
+failed; an unsent one did not.")]
 pub(super) struct Args {
     /// The model
     model: String,
@@ -51,11 +56,11 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "N", value_parser = positive)]
     rate: Option<f64>,
 
-    /// How long to measure
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    duration: Duration,
+    /// How long to measure [default: 10s, or until --requests are done]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
 
-    /// Stop after this many requests, if the duration has not ended before
+    /// Stop after measuring this many requests
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
 
@@ -70,6 +75,13 @@ pub(super) struct Args {
     /// Draw throughput and latency into an SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+}
+
+impl Args {
+    fn duration(&self) -> Duration {
+        let default = if self.requests.is_some() { Duration::MAX } else { Duration::from_secs(10) };
+        self.duration.unwrap_or(default)
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -95,11 +107,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             model: args.model.clone(),
             version: args.model_version.clone(),
             bodies: bodies.await?,
+            binary: !args.json_tensors,
             connections: usize::from(args.concurrency),
             pace: args.rate.map_or(Pace::Closed, Pace::Open),
             warmup: args.warmup.into(),
-            duration: args.duration.into(),
+            duration: args.duration().into(),
             most: args.requests.unwrap_or(u64::MAX),
+            timeout: args.server.timeout,
         };
         let report = load.run(&mut client, !output.is_json()).await?;
         if let Some(file) = &args.plot {

@@ -310,12 +310,14 @@ mod tests {
         };
         Report {
             title: "<digits> & \"others\"".into(),
+            answer: vec![],
             duration: Duration::from_millis(latencies_us.len() as u64),
             samples: latencies_us.iter().enumerate().map(sample).collect(),
             succeeded: latencies_us.len() as u64,
+            unsent: 0,
             errors: Default::default(),
             first_error: None,
-            executions: 0,
+            executions: None,
             mean_batch: None,
         }
     }
