@@ -22,7 +22,7 @@ const STYLE: &str = "\
 text{font:12px ui-sans-serif,system-ui,\"DejaVu Sans\",sans-serif;fill:#52606d}\
 .title{font-size:17px;font-weight:600;fill:#1f2933}.head{font-weight:600;fill:#1f2933}\
 .end{text-anchor:end}.middle{text-anchor:middle}\
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round}\
+.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\
 .a{stroke:#2680c2}.b{stroke:#de911d}.at{fill:#2680c2}.bt{fill:#b7791f}\
 .area{fill:#2680c2;opacity:.12}.mark{stroke:#9aa5b1;stroke-dasharray:3 3}\
 @media(prefers-color-scheme:dark){.page{fill:#14191f}.frame{stroke:#3e4c59}.grid{stroke:#27313b}\
@@ -33,13 +33,19 @@ text{fill:#9aa5b1}.title,.head{fill:#e4e7eb}.a{stroke:#62b0e8}.at{fill:#62b0e8}\
 pub(super) fn svg(report: &Report) -> String {
     let sorted = report.sorted_latencies();
     let latency = Latency::of(&sorted);
+    let unsent = match report.unsent {
+        0 => String::new(),
+        unsent => format!(", {unsent} unsent"),
+    };
     let summary = format!(
-        "{:.0} requests/s · p50 {:.2} ms · p99 {:.2} ms · mean batch {} · {} requests, {} failed",
+        "{:.0} requests/s · p50 {:.2} ms · p99 {:.2} ms · mean batch {} · {} requests in {:.1} s, \
+         {} failed{unsent}",
         report.throughput(),
         latency.p50,
         latency.p99,
         report.mean_batch.map_or_else(|| "unknown".to_owned(), |mean| format!("{mean:.1}")),
         report.requests(),
+        report.seconds(),
         report.failed(),
     );
     let mut out = format!(
@@ -53,22 +59,21 @@ pub(super) fn svg(report: &Report) -> String {
     let course = Course::of(report);
     // Time ends where the measurement ended, not at the next round number.
     let seconds = Axis::new(course.seconds, "s", "time").ending_at(course.seconds);
-    let curve = |values: &[f64]| course.points(values);
 
     let mut panel = Panel::at(0, "Throughput", "requests/s");
     let y = Axis::new(max(&course.throughput), "", "");
     panel.axes(&mut out, &seconds, &y);
-    panel.curve(&mut out, "a", &curve(&course.throughput), &seconds, &y, true);
+    panel.curve(&mut out, "a", &[course.points(&course.throughput)], &seconds, &y, true);
 
     panel = Panel::at(1, "Latency over time", "ms");
-    let y = Axis::new(max(&course.p99), "", "");
+    let y = Axis::new(max(course.p99.iter().flatten()), "", "");
     panel.axes(&mut out, &seconds, &y);
-    panel.curve(&mut out, "a", &curve(&course.p50), &seconds, &y, false);
-    panel.curve(&mut out, "b", &curve(&course.p99), &seconds, &y, false);
+    panel.curve(&mut out, "a", &course.stretches(&course.p50), &seconds, &y, false);
+    panel.curve(&mut out, "b", &course.stretches(&course.p99), &seconds, &y, false);
     panel.labels(
         &mut out,
         &y,
-        [("bt", "p99", course.p99.last()), ("at", "p50", course.p50.last())],
+        [("bt", "p99", last(&course.p99)), ("at", "p50", last(&course.p50))],
     );
 
     panel = Panel::at(2, "Requests answered within", "% of requests");
@@ -81,7 +86,7 @@ pub(super) fn svg(report: &Report) -> String {
         .map(|tenth| f64::from(tenth) / 10.0)
         .map(|percent| (percentile(&sorted, percent).min(x.end), percent))
         .collect();
-    panel.curve(&mut out, "a", &spread, &x, &y, true);
+    panel.curve(&mut out, "a", &[spread], &x, &y, true);
     for (name, percent) in [("p50", 50.0), ("p99", 99.0)] {
         if !sorted.is_empty() {
             panel.mark(&mut out, &x, percentile(&sorted, percent), name);
@@ -95,16 +100,17 @@ pub(super) fn svg(report: &Report) -> String {
 struct Course {
     seconds: f64,
     throughput: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
+    /// `None` where no answer came: a server that stalls has no latency then, least of all none.
+    p50: Vec<Option<f64>>,
+    p99: Vec<Option<f64>>,
 }
 
 impl Course {
     fn of(report: &Report) -> Self {
         let last = report.samples.last().map_or(0.0, |sample| sample.at_seconds());
         let seconds = report.seconds().max(last);
-        // At least 50 ms each, or single requests make the curve jump.
-        let count = ((seconds / 0.05) as usize).clamp(1, BUCKETS);
+        // At least 50 ms and some requests each, or single requests make the curve jump.
+        let count = ((seconds / 0.05) as usize).min(report.samples.len() / 20).clamp(1, BUCKETS);
         let width = seconds / count as f64;
         let mut slices: Vec<Vec<f64>> = vec![Vec::new(); count];
         for sample in &report.samples {
@@ -113,7 +119,10 @@ impl Course {
         }
         slices.iter_mut().for_each(|slice| slice.sort_unstable_by(f64::total_cmp));
         let rate = |slice: &Vec<f64>| if width > 0.0 { slice.len() as f64 / width } else { 0.0 };
-        let each = |percent| slices.iter().map(|slice| percentile(slice, percent)).collect();
+        let one = |slice: &Vec<f64>, percent| {
+            if slice.is_empty() { None } else { Some(percentile(slice, percent)) }
+        };
+        let each = |percent| slices.iter().map(|slice| one(slice, percent)).collect();
         Self {
             seconds,
             throughput: slices.iter().map(rate).collect(),
@@ -128,10 +137,29 @@ impl Course {
         let middle = |(slice, &value)| ((f64::from(slice) + 0.5) * width, value);
         (0u32..).zip(values).map(middle).collect()
     }
+
+    /// The same, in stretches without a gap.
+    fn stretches(&self, values: &[Option<f64>]) -> Vec<Vec<(f64, f64)>> {
+        let width = self.seconds / values.len().max(1) as f64;
+        let mut stretches = vec![Vec::new()];
+        for (slice, value) in (0u32..).zip(values) {
+            let current = stretches.last_mut().expect("one from the start");
+            match value {
+                Some(value) => current.push(((f64::from(slice) + 0.5) * width, *value)),
+                None if current.is_empty() => {}
+                None => stretches.push(Vec::new()),
+            }
+        }
+        stretches
+    }
 }
 
-fn max(values: &[f64]) -> f64 {
-    values.iter().copied().fold(0.0, f64::max)
+fn max<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
+    values.into_iter().copied().fold(0.0, f64::max)
+}
+
+fn last(values: &[Option<f64>]) -> Option<f64> {
+    values.iter().copied().flatten().next_back()
 }
 
 /// A scale from zero to a round end, with round steps.
@@ -234,6 +262,20 @@ impl Panel {
         &self,
         out: &mut String,
         class: &str,
+        stretches: &[Vec<(f64, f64)>],
+        x: &Axis,
+        y: &Axis,
+        area: bool,
+    ) {
+        for points in stretches {
+            self.stretch(out, class, points, x, y, area);
+        }
+    }
+
+    fn stretch(
+        &self,
+        out: &mut String,
+        class: &str,
         points: &[(f64, f64)],
         x: &Axis,
         y: &Axis,
@@ -245,6 +287,10 @@ impl Panel {
             let letter = if path.is_empty() { 'M' } else { 'L' };
             let (at, value) = (Self::x(x, at), self.y(y, value.min(y.end)));
             let _ = write!(path, "{letter}{at:.1} {value:.1}");
+        }
+        if points.len() == 1 {
+            // A line of no length is a dot under the round ends of the style.
+            path.push_str("h0");
         }
         if area {
             let bottom = self.top + PANEL;
@@ -260,10 +306,10 @@ impl Panel {
     }
 
     /// Names curves at their right end, apart from each other.
-    fn labels(&self, out: &mut String, y: &Axis, curves: [(&str, &str, Option<&f64>); 2]) {
+    fn labels(&self, out: &mut String, y: &Axis, curves: [(&str, &str, Option<f64>); 2]) {
         let mut lowest = f64::NEG_INFINITY;
         for (class, name, end) in curves {
-            let at = (self.y(y, end.copied().unwrap_or(0.0)) + 4.0).max(lowest + 15.0);
+            let at = (self.y(y, end.unwrap_or(0.0)) + 4.0).max(lowest + 15.0);
             lowest = at;
             let x = LEFT + PLOT + 12.0;
             push(
@@ -330,6 +376,25 @@ mod tests {
             assert!(svg.contains("&lt;digits&gt; &amp; &quot;others&quot;"));
             assert!(svg.ends_with("</svg>\n"));
         }
+    }
+
+    #[test]
+    fn a_stall_is_a_gap_and_not_a_latency_of_zero() {
+        // Answers in the first and the last of three seconds.
+        let early = (0..1000).map(|i| (i, 5));
+        let late = (2000..3000).map(|i| (i, 5));
+        let sample =
+            |(at, latency)| Sample::new(Duration::from_millis(at), Duration::from_millis(latency));
+        let report = Report {
+            duration: Duration::from_secs(3),
+            samples: early.chain(late).map(sample).collect(),
+            ..report(&[])
+        };
+        let course = Course::of(&report);
+        let stretches = course.stretches(&course.p50);
+        assert_eq!(stretches.len(), 2);
+        assert!(stretches.iter().flatten().all(|&(_, latency)| latency == 5.0));
+        assert!(course.throughput.contains(&0.0), "the throughput does fall to zero");
     }
 
     #[test]
