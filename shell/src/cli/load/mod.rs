@@ -135,8 +135,54 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             Some(first) => {
                 let (failed, all) = (report.failed(), report.requests());
                 let message = format!("{failed} of {all} requests failed; the first one: {first}");
-                Err(CliError::failed(message))
+                Err(CliError::failed(message).printed())
             }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["tensorforge", "load", "m"].into_iter().chain(line.split_whitespace()))
+    }
+
+    fn args(line: &str) -> Args {
+        match parse(line).unwrap().command {
+            crate::cli::Command::Load(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn ten_seconds_unless_a_time_or_a_number_is_given() {
+        assert_eq!(args("").duration(), Duration::from_secs(10));
+        assert_eq!(args("-n 5").duration(), Duration::MAX);
+        assert_eq!(args("-n 5 -d 2m").duration(), Duration::from_secs(120));
+        assert_eq!(args("--warmup 500ms").warmup, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_wrong_usage() {
+        for line in [
+            "-c 0",
+            "-n 0",
+            "-r 0",
+            "-r -1",
+            "-r inf",
+            "-r fast",
+            "-d 5",
+            "-d soon",
+            "--url https://a",
+            "--url http://a:port",
+            "--timeout 5",
+            "other",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
 }
