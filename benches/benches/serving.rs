@@ -1,7 +1,8 @@
 //! What dynamic batching brings, over the whole path: the same server and load with batching on
 //! and off, in alternating rounds of one run, for each runtime on this machine.
 //!
-//! `cargo bench --bench serving`, or with `-- --quick` one short round.
+//! `cargo bench --bench serving`, or one short round with `-- --quick` (or `--test`, as cargo's own
+//! harness calls it).
 
 use serde_json::Value;
 use tensorforge_benches::median;
@@ -67,7 +68,7 @@ impl Cell {
 }
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let quick = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
     let (rounds, duration) = if quick { (1, "1s") } else { (5, "4s") };
     let doctor: Value =
         serde_json::from_slice(&run(&["--json", "doctor"]).stdout).expect("doctor speaks JSON");

@@ -109,6 +109,19 @@ pub enum ConfigureError {
     },
 }
 
+impl core::fmt::Display for ConfigureError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoItems => f.write_str("max_items is 0: no request could ever run"),
+            Self::NoInstances => f.write_str("instances is 0: no request could ever run"),
+            Self::NoQueue => f.write_str("max_queued is 0: no request would ever be admitted"),
+            Self::TooManyModels { models } => write!(f, "there is room for {models} models only"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigureError {}
+
 #[derive(Clone, Copy, Debug)]
 struct LaneState {
     lane: Lane,

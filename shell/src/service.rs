@@ -106,6 +106,32 @@ pub enum InferError {
 }
 
 /// Models and their scheduler, as one thing to call.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use tensorforge::batch_scheduler::BatchScheduler;
+/// use tensorforge::clock::Clock;
+/// use tensorforge::contracts::InferRequest;
+/// use tensorforge::device::cpu::{self, CpuOptions};
+/// use tensorforge::models::Tensor;
+/// use tensorforge::registry::Registry;
+/// use tensorforge::service::Service;
+///
+/// let registry = Registry::load(
+///     "models".as_ref(),
+///     &|file, config| cpu::load(file, &CpuOptions { backend: config.backend, ..Default::default() }),
+///     |config| config.max_batch = 16,
+/// )?;
+/// let clock = Clock::start();
+/// let service = Service::new(clock, registry, BatchScheduler::start(clock, 2)?)?;
+///
+/// let image = Tensor::from_f32("image", vec![1, 64], &[0.0; 64]);
+/// let request = InferRequest { inputs: vec![image], ..Default::default() };
+/// let response = service.infer("digits", None, request).await?;
+/// println!("{:?}", response.outputs[1].to_i64());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Service {
     clock: Clock,

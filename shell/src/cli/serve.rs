@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("cannot start: {error}"));
     let scheduler = BatchScheduler::start(clock, workers).map_err(|error| failed(&error))?;
     let service = Service::new(clock, registry, scheduler);
-    let service = Arc::new(service.map_err(|error| failed(&format!("{error:?}")))?);
+    let service = Arc::new(service.map_err(|error| failed(&error))?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
