@@ -12,7 +12,9 @@ use super::{CliError, Output};
 use crate::config::parse_duration;
 use pace::Pace;
 use run::Load;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Put load on a model of a running server and measure throughput and latency
@@ -28,7 +30,9 @@ Examples:
 Without --rate each connection sends its next request when it has the answer to the last one
 (closed loop). With --rate requests are due at fixed times whatever the server does (open loop).
 Latency then counts from when a request was due, so a slow server cannot hide behind requests that
-were sent late (no coordinated omission). Those still unsent at the end are counted as such.
+were sent late (no coordinated omission). Those sent over 1 ms late, and those still unsent at the
+end, are counted. On a machine shared with the server, lateness is often this program's own wait for
+a core.
 
 Percentiles are exact, from up to 20 million recorded latencies (8 bytes each); the mean batch is
 the server's own count of items and executions during the measurement. Exit code 1 when any request
@@ -84,6 +88,31 @@ impl Args {
     }
 }
 
+struct PlotFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> PlotFile<'a> {
+    fn create(path: &'a Path) -> Result<Self, CliError> {
+        // A picture from before stays until there is a new one.
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(|error| Self::cannot_write(path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    fn write(mut self, report: &summary::Report) -> Result<std::path::Display<'a>, CliError> {
+        let svg = plot::svg(report);
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(svg.as_bytes()));
+        written.map_err(|error| Self::cannot_write(self.path, &error).printed())?;
+        Ok(self.path.display())
+    }
+
+    fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+        CliError::unusable(format!("cannot write {}: {error}", path.display()))
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -115,19 +144,17 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             most: args.requests.unwrap_or(u64::MAX),
             timeout: args.server.timeout,
         };
+        // Before the load, or a name that cannot be written costs the whole measurement.
+        let plot = args.plot.as_deref().map(PlotFile::create).transpose()?;
         let report = load.run(&mut client, !output.is_json()).await?;
-        if let Some(file) = &args.plot {
-            std::fs::write(file, plot::svg(&report)).map_err(|error| {
-                CliError::unusable(format!("cannot write {}: {error}", file.display()))
-            })?;
-        }
         match output.is_json() {
             true => output.json(&report.json()),
-            false => {
-                output.text(&report.text());
-                if let Some(file) = &args.plot {
-                    output.text(&format!("\nplot        {}", file.display()));
-                }
+            false => output.text(&report.text()),
+        }
+        if let Some(plot) = plot {
+            let name = plot.write(&report)?;
+            if !output.is_json() {
+                output.text(&format!("\nplot        {name}"));
             }
         }
         match &report.first_error {

@@ -14,13 +14,16 @@ const GAP: f64 = 72.0;
 const HEIGHT: f64 = TOP + 3.0 * PANEL + 2.0 * GAP + 56.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 
+/// From one line of text to the next.
+const LINE: f64 = 15.0;
+
 /// Points of a curve over time at most.
 const BUCKETS: usize = 120;
 
 const STYLE: &str = "\
 .page{fill:#ffffff}.frame{fill:none;stroke:#cbd2d9}.grid{stroke:#e4e7eb}\
 text{font:12px ui-sans-serif,system-ui,\"DejaVu Sans\",sans-serif;fill:#52606d}\
-.title{font-size:17px;font-weight:600;fill:#1f2933}.head{font-weight:600;fill:#1f2933}\
+.title{font-weight:600;fill:#1f2933}.head{font-weight:600;fill:#1f2933}\
 .end{text-anchor:end}.middle{text-anchor:middle}\
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\
 .a{stroke:#2680c2}.b{stroke:#de911d}.at{fill:#2680c2}.bt{fill:#b7791f}\
@@ -52,9 +55,11 @@ pub(super) fn svg(report: &Report) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n<title>Load on {title}</title>\n\
          <style>{STYLE}</style>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
-         <text class=\"title\" x=\"{LEFT}\" y=\"34\">{title}</text>\n\
+         <text class=\"title\" style=\"font-size:{size:.1}px\" x=\"{LEFT}\" y=\"34\">{title}</text>\n\
          <text x=\"{LEFT}\" y=\"56\">{summary}</text>\n",
         title = escape(&report.title),
+        // A long name shrinks until it fits, as far as it can be read.
+        size = (17.0 * 82.0 / report.title.chars().count().max(1) as f64).clamp(9.0, 17.0),
     );
     let course = Course::of(report);
     // Time ends where the measurement ended, not at the next round number.
@@ -87,9 +92,9 @@ pub(super) fn svg(report: &Report) -> String {
         .map(|percent| (percentile(&sorted, percent).min(x.end), percent))
         .collect();
     panel.curve(&mut out, "a", &[spread], &x, &y, true);
-    for (name, percent) in [("p50", 50.0), ("p99", 99.0)] {
+    for (row, name, percent) in [(0.0, "p50", 50.0), (1.0, "p99", 99.0)] {
         if !sorted.is_empty() {
-            panel.mark(&mut out, &x, percentile(&sorted, percent), name);
+            panel.mark(&mut out, &x, percentile(&sorted, percent), name, row);
         }
     }
     out.push_str("</svg>\n");
@@ -184,7 +189,8 @@ impl Axis {
     }
 
     fn ticks(&self) -> impl Iterator<Item = f64> {
-        let count = (self.end / self.step + 1e-9).floor() as u32;
+        // A measurement that ended a moment early keeps its last tick.
+        let count = (self.end / self.step + 0.01).floor() as u32;
         let step = self.step;
         (0..=count).map(move |tick| f64::from(tick) * step)
     }
@@ -250,7 +256,7 @@ impl Panel {
              <text class=\"head\" x=\"{LEFT}\" y=\"{}\">{title}, {unit}</text>\
              <text x=\"{}\" y=\"{}\">{}, {}</text>",
                 top - 10.0,
-                right + 12.0,
+                right + 26.0,
                 bottom + 18.0,
                 x.name,
                 x.unit,
@@ -307,10 +313,11 @@ impl Panel {
 
     /// Names curves at their right end, apart from each other.
     fn labels(&self, out: &mut String, y: &Axis, curves: [(&str, &str, Option<f64>); 2]) {
-        let mut lowest = f64::NEG_INFINITY;
-        for (class, name, end) in curves {
-            let at = (self.y(y, end.unwrap_or(0.0)) + 4.0).max(lowest + 15.0);
-            lowest = at;
+        let [upper, lower] = curves.map(|(.., end)| self.y(y, end.unwrap_or(0.0)) + 4.0);
+        // Clear of each other, and of the axis' name below.
+        let lower = lower.max(upper + LINE).min(self.top + PANEL);
+        let places = [upper.min(lower - LINE), lower];
+        for ((class, name, _), at) in curves.into_iter().zip(places) {
             let x = LEFT + PLOT + 12.0;
             push(
                 out,
@@ -319,17 +326,19 @@ impl Panel {
         }
     }
 
-    /// A vertical line with a name at `value`.
-    fn mark(&self, out: &mut String, x: &Axis, value: f64, name: &str) {
+    /// A vertical line at `value`, its name in the given row from the bottom.
+    fn mark(&self, out: &mut String, x: &Axis, value: f64, name: &str, row: f64) {
         let at = Self::x(x, value.min(x.end));
         let (top, bottom) = (self.top, self.top + PANEL);
+        // Near the right edge the name stands on the left of its line.
+        let (class, text) =
+            if at > LEFT + PLOT - 90.0 { ("end", at - 5.0) } else { ("", at + 5.0) };
         push(
             out,
             format_args!(
                 "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{name} {value:.2}</text>",
-                at + 5.0,
-                bottom - 8.0,
+             <text class=\"{class}\" x=\"{text:.1}\" y=\"{}\">{name} {value:.2}</text>",
+                bottom - 8.0 - row * LINE,
             ),
         );
     }
@@ -360,6 +369,7 @@ mod tests {
             duration: Duration::from_millis(latencies_us.len() as u64),
             samples: latencies_us.iter().enumerate().map(sample).collect(),
             succeeded: latencies_us.len() as u64,
+            late: 0,
             unsent: 0,
             errors: Default::default(),
             first_error: None,

@@ -17,6 +17,9 @@ use std::sync::Arc;
 use tensorforge_core::{Duration, Instant};
 use tokio::sync::Semaphore;
 
+/// How far behind its time a request counts as sent late.
+const LATE: Duration = Duration::from_millis(1);
+
 /// What to do.
 pub(super) struct Load {
     pub(super) url: Url,
@@ -39,6 +42,7 @@ pub(super) struct Shared {
     schedule: Schedule,
     samples: Vec<Sample>,
     pub(super) succeeded: u64,
+    late: u64,
     errors: BTreeMap<String, u64>,
     first_error: Option<String>,
     last_answer: Instant,
@@ -67,6 +71,7 @@ impl Load {
             schedule: Schedule::new(self.pace, span),
             samples: Vec::new(),
             succeeded: 0,
+            late: 0,
             errors: BTreeMap::new(),
             first_error: None,
             last_answer: measure_from,
@@ -127,6 +132,7 @@ impl Load {
             duration: shared.last_answer.since(measure_from),
             samples: std::mem::take(&mut shared.samples),
             succeeded: shared.succeeded,
+            late: shared.late,
             unsent: shared.schedule.unsent(ended),
             errors: std::mem::take(&mut shared.errors),
             first_error: shared.first_error.take(),
@@ -146,14 +152,15 @@ impl Load {
             Pace::Closed => connections,
             Pace::Open(rate) => format!("{rate} requests/s over {connections}"),
         };
-        let form = if self.binary { "binary" } else { "JSON" };
-        format!("{} at {}: {pace}, {form} tensors", self.model, self.url)
+        let form = if self.binary { "" } else { ", JSON tensors" };
+        format!("{} at {}: {pace}{form}", self.model, self.url)
     }
 
     /// The server's own counts; `None` when it keeps none.
     async fn statistics(&self, client: &mut Client) -> Result<Option<Counts>, CliError> {
         let path = model_path(&self.model, self.version.as_deref()) + "/stats";
         match client.get::<StatisticsResponse>(&path).await {
+            Ok(response) if response.model_stats.is_empty() => Ok(None),
             Ok(response) => Ok(Some(Counts {
                 items: response.model_stats.iter().map(|model| model.inference_count).sum(),
                 executions: response.model_stats.iter().map(|model| model.execution_count).sum(),
@@ -224,7 +231,10 @@ impl Connection {
             let mut shared = self.shared.borrow_mut();
             let now = shared.clock.now();
             match shared.schedule.turn(now) {
-                Next::Send(turn) => return Some(turn),
+                Next::Send(turn) => {
+                    shared.late += u64::from(turn.measured && now.since(turn.due) > LATE);
+                    return Some(turn);
+                }
                 Next::Stale => {}
                 Next::Over => return None,
             }

@@ -44,6 +44,8 @@ pub(super) struct Report {
     /// In order of their answers.
     pub(super) samples: Vec<Sample>,
     pub(super) succeeded: u64,
+    /// Requests sent more than a millisecond after they were due.
+    pub(super) late: u64,
     /// Requests that were due while every connection was busy, up to the end.
     pub(super) unsent: u64,
     /// Failed requests by status.
@@ -103,6 +105,7 @@ impl Report {
             "requests": self.requests(),
             "succeeded": self.succeeded,
             "failed": self.failed(),
+            "late": self.late,
             "unsent": self.unsent,
             "errors": self.errors,
             "first_error": self.first_error,
@@ -125,7 +128,10 @@ impl Report {
         let mut lines = vec![
             self.title.clone(),
             String::new(),
-            format!("answer      {}", list(&self.answer)),
+            format!(
+                "answer      {}",
+                if self.answer.is_empty() { "no outputs".into() } else { list(&self.answer) }
+            ),
             format!("requests    {} in {:.2} s", self.requests(), self.seconds()),
             format!("throughput  {:.0} requests/s", self.throughput()),
             format!(
@@ -143,6 +149,13 @@ impl Report {
         if self.succeeded > self.samples.len() as u64 {
             let recorded = self.samples.len();
             lines.push(format!("            latencies are of the first {recorded} answers"));
+        }
+        if self.late > 0 {
+            lines.push(format!(
+                "late        {}: sent over 1 ms after they were due, for want of an idle connection \
+                 or of a core for this program; their latencies say so",
+                self.late
+            ));
         }
         if self.unsent > 0 {
             lines.push(format!(
@@ -229,6 +242,7 @@ mod tests {
             duration: Duration::ZERO,
             samples: vec![],
             succeeded: 0,
+            late: 0,
             unsent: 0,
             errors: BTreeMap::new(),
             first_error: None,
