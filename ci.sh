@@ -18,7 +18,7 @@ help() {
   doc          rustdoc, warnings are errors
   setup        the Python clients the tests drive the server with, in .venv
   test         setup, then every test of the workspace
-  bench-smoke  every benchmark once, unmeasured: do they still run
+  bench-smoke  every benchmark in one short round: do they still run
   all          fmt lint arrows core embedded doc bench-smoke test
 HELP
 }
@@ -137,7 +137,8 @@ step_test() {
 step_bench-smoke() {
     need_cargo
     [[ -e benches/Cargo.toml ]] || die "there are no benchmarks yet"
-    cargo bench --locked --manifest-path benches/Cargo.toml --benches -- --test
+    step_setup # ONNX Runtime, which the benchmarks compare with
+    VIRTUAL_ENV=$venv cargo bench --locked --manifest-path benches/Cargo.toml --benches -- --quick
 }
 
 (($#)) || { help; exit 2; }

@@ -12,23 +12,6 @@ use tensorforge::device::{ExecuteError, Executor, LoadError};
 use tensorforge::models::{DataType, Tensor, TensorSpec, push_bytes_element};
 use tensorforge_tests::onnx::{self, BATCH, Dim, Graph, ModelFile};
 
-const TYPES: [DataType; 14] = [
-    DataType::Bool,
-    DataType::Uint8,
-    DataType::Uint16,
-    DataType::Uint32,
-    DataType::Uint64,
-    DataType::Int8,
-    DataType::Int16,
-    DataType::Int32,
-    DataType::Int64,
-    DataType::Fp16,
-    DataType::Bf16,
-    DataType::Fp32,
-    DataType::Fp64,
-    DataType::Bytes,
-];
-
 fn options(backend: Backend) -> CpuOptions {
     CpuOptions { backend, batch_sizes: vec![1, 4, 8], ..CpuOptions::default() }
 }
@@ -167,7 +150,7 @@ macro_rules! suite {
                 if !available($backend) {
                     return;
                 }
-                for datatype in TYPES {
+                for datatype in DataType::ALL {
                     let dims = [BATCH, Dim::Size(3)];
                     let executor = match load($backend, &onnx::identity(datatype, &dims)) {
                         Ok(executor) => executor,

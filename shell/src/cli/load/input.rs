@@ -84,11 +84,7 @@ mod tests {
 
     #[test]
     fn every_type_can_be_made_up_with_free_dimensions_of_one() {
-        use DataType::*;
-        for datatype in [
-            Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64,
-            Bytes,
-        ] {
+        for datatype in DataType::ALL {
             let spec = TensorSpec { name: "x".into(), datatype, shape: vec![-1, 3] };
             let tensor = tensor(&spec).unwrap_or_else(|| panic!("{datatype}"));
             assert_eq!((tensor.shape(), tensor.datatype()), (&[1, 3][..], datatype));

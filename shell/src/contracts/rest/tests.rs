@@ -2,23 +2,6 @@ use super::*;
 use crate::models::push_bytes_element;
 use proptest::prelude::*;
 
-const TYPES: [DataType; 14] = [
-    DataType::Bool,
-    DataType::Uint8,
-    DataType::Uint16,
-    DataType::Uint32,
-    DataType::Uint64,
-    DataType::Int8,
-    DataType::Int16,
-    DataType::Int32,
-    DataType::Int64,
-    DataType::Fp16,
-    DataType::Bf16,
-    DataType::Fp32,
-    DataType::Fp64,
-    DataType::Bytes,
-];
-
 fn json(text: &str) -> Result<InferRequest, DecodeError> {
     decode_request(&Bytes::copy_from_slice(text.as_bytes()), None)
 }
@@ -32,46 +15,49 @@ fn one_input(datatype: &str, shape: &str, data: &str) -> Result<InferRequest, De
 /// Any tensor whose values JSON can hold.
 fn any_tensor() -> impl Strategy<Value = Tensor> {
     let sizes = prop::collection::vec(0..4usize, 0..4);
-    (prop::sample::select(&TYPES[..]), sizes, any::<u64>()).prop_map(|(datatype, shape, seed)| {
-        let count: usize = shape.iter().product();
-        let mut state = seed | 1;
-        let mut bits = || {
-            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            state.rotate_left(29)
-        };
-        let mut data = Vec::new();
-        for _ in 0..count {
-            match datatype {
-                DataType::Bool => data.push((bits() & 1) as u8),
-                DataType::Bytes => {
-                    push_bytes_element(&mut data, format!("{}é\n", bits()).as_bytes())
-                }
-                DataType::Fp16 => {
-                    let value = half::f16::from_f64((bits() % 4096) as f64 / 8.0);
-                    data.extend_from_slice(&value.to_le_bytes());
-                }
-                DataType::Bf16 => {
-                    let value = half::bf16::from_f64((bits() % 256) as f64 - 128.0);
-                    data.extend_from_slice(&value.to_le_bytes());
-                }
-                DataType::Fp32 => {
-                    let value = f32::from_bits(bits() as u32);
-                    let value = if value.is_finite() { value } else { 0.1 };
-                    data.extend_from_slice(&value.to_le_bytes());
-                }
-                DataType::Fp64 => {
-                    let value = f64::from_bits(bits());
-                    let value = if value.is_finite() { value } else { -0.1 };
-                    data.extend_from_slice(&value.to_le_bytes());
-                }
-                other => {
-                    let size = other.size().expect("a fixed-size type");
-                    data.extend_from_slice(&bits().to_le_bytes()[..size]);
+    (prop::sample::select(&DataType::ALL[..]), sizes, any::<u64>()).prop_map(
+        |(datatype, shape, seed)| {
+            let count: usize = shape.iter().product();
+            let mut state = seed | 1;
+            let mut bits = || {
+                state =
+                    state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                state.rotate_left(29)
+            };
+            let mut data = Vec::new();
+            for _ in 0..count {
+                match datatype {
+                    DataType::Bool => data.push((bits() & 1) as u8),
+                    DataType::Bytes => {
+                        push_bytes_element(&mut data, format!("{}é\n", bits()).as_bytes())
+                    }
+                    DataType::Fp16 => {
+                        let value = half::f16::from_f64((bits() % 4096) as f64 / 8.0);
+                        data.extend_from_slice(&value.to_le_bytes());
+                    }
+                    DataType::Bf16 => {
+                        let value = half::bf16::from_f64((bits() % 256) as f64 - 128.0);
+                        data.extend_from_slice(&value.to_le_bytes());
+                    }
+                    DataType::Fp32 => {
+                        let value = f32::from_bits(bits() as u32);
+                        let value = if value.is_finite() { value } else { 0.1 };
+                        data.extend_from_slice(&value.to_le_bytes());
+                    }
+                    DataType::Fp64 => {
+                        let value = f64::from_bits(bits());
+                        let value = if value.is_finite() { value } else { -0.1 };
+                        data.extend_from_slice(&value.to_le_bytes());
+                    }
+                    other => {
+                        let size = other.size().expect("a fixed-size type");
+                        data.extend_from_slice(&bits().to_le_bytes()[..size]);
+                    }
                 }
             }
-        }
-        Tensor::new("t", datatype, shape, data.into()).expect("well formed")
-    })
+            Tensor::new("t", datatype, shape, data.into()).expect("well formed")
+        },
+    )
 }
 
 proptest! {
