@@ -17,7 +17,7 @@ fn load(mock: &Mock, pace: Pace) -> Load {
         warmup: Duration::from_millis(50),
         duration: Duration::from_millis(300),
         most: u64::MAX,
-        timeout: std::time::Duration::from_millis(150),
+        timeout: crate::client::TIMEOUT,
     }
 }
 
@@ -43,16 +43,16 @@ fn after(millis: u64) -> Reply {
     Reply::After(std::time::Duration::from_millis(millis), ANSWER.into())
 }
 
+/// So many requests, all of them measured, however busy this machine is.
+fn number(load: &mut Load, most: u64) {
+    load.warmup = Duration::ZERO;
+    load.duration = Duration::MAX;
+    load.most = most;
+}
+
 #[tokio::test]
 async fn a_number_of_requests_is_kept_exactly_without_a_time_limit() {
-    let report = measure(
-        |_| after(0),
-        |load| {
-            load.duration = Duration::MAX;
-            load.most = 100;
-        },
-    );
-    let report = report.await;
+    let report = measure(|_| after(0), |load| number(load, 100)).await;
     assert_eq!((report.succeeded, report.failed(), report.samples.len()), (100, 0, 100));
     assert_eq!(report.answer[0].name, "y");
     assert_eq!(report.executions, None);
@@ -67,31 +67,46 @@ async fn a_server_that_cannot_keep_up_is_measured_and_what_was_not_sent_is_count
     // The last one sent had waited for most of the measurement.
     let slowest = report.sorted_latencies().pop().unwrap();
     assert!(slowest > 100.0, "{slowest} ms");
+    assert!(report.late > 0);
 }
 
 #[tokio::test]
-async fn a_server_that_keeps_up_gets_every_request_that_is_due() {
-    let report = measure(|_| after(0), |load| load.pace = Pace::Open(200.0)).await;
+async fn a_fixed_rate_sends_every_request_and_none_before_it_is_due() {
+    let change = |load: &mut Load| {
+        number(load, 60);
+        load.pace = Pace::Open(200.0);
+    };
+    let report = measure(|_| after(0), change).await;
     assert_eq!((report.succeeded, report.unsent), (60, 0));
+    // The last one is due after 59 times 5 ms.
+    assert!(report.seconds() >= 0.295, "{} s", report.seconds());
 }
 
 #[tokio::test]
 async fn a_server_that_goes_away_leaves_a_report() {
-    let report = measure(|number| if number < 40 { after(5) } else { Reply::Cut }, |_| {}).await;
-    assert!(report.succeeded > 0 && report.errors["no answer"] > 0, "{:?}", report.errors);
+    let infer = |request| if request < 40 { after(0) } else { Reply::Cut };
+    let report = measure(infer, |load| number(load, 50)).await;
+    // One request went ahead of the load.
+    assert_eq!((report.succeeded, report.errors["no answer"]), (39, 11));
     assert!(report.first_error.unwrap().contains("broke off"));
 }
 
 #[tokio::test]
-async fn silence_and_empty_answers_are_failures() {
-    let report =
-        measure(|number| if number < 40 { after(5) } else { Reply::Silence }, |_| {}).await;
-    assert!(report.errors["timed out"] > 0, "{:?}", report.errors);
-    let empty = |number| match number {
-        0 => after(0),
-        _ => Reply::After(std::time::Duration::from_millis(5), String::new()),
+async fn silence_is_a_failure() {
+    let change = |load: &mut Load| {
+        number(load, 4);
+        load.timeout = std::time::Duration::from_millis(100);
     };
-    let report = measure(empty, |_| {}).await;
-    assert_eq!(report.succeeded, 0);
-    assert!(report.errors["not an answer"] > 0, "{:?}", report.errors);
+    let report = measure(|request| if request == 0 { after(0) } else { Reply::Silence }, change);
+    assert_eq!(report.await.errors["timed out"], 4);
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_a_failure() {
+    let infer = |request| match request {
+        0 => after(0),
+        _ => Reply::Answer(200, String::new()),
+    };
+    let report = measure(infer, |load| number(load, 10)).await;
+    assert_eq!((report.succeeded, report.errors["not an answer"]), (0, 10));
 }
