@@ -4,14 +4,23 @@ use crate::contracts::rest::{self, Body, DecodeError, EncodeError, HEADER_LENGTH
 use crate::contracts::{ErrorBody, InferRequest, InferResponse};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::http::response::Parts;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use tokio::net::TcpStream;
+
+/// How long an answer may take unless [`Client::timeout`] says otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long connecting may take: a machine that is not there answers nothing at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a server is: `http://HOST[:PORT]`, port 80 unless stated.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,22 +33,25 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             None => text,
             Some((scheme, _)) => {
                 return Err(format!("{scheme}:// is not supported, only http://"));
             }
         };
         let authority = rest.trim_end_matches('/');
-        let malformed = authority.is_empty()
-            || authority.contains(|c: char| c == '/' || c == '@' || c.is_whitespace());
+        let host_end = authority.rfind(']').unwrap_or(0);
+        let (host, port) = match authority[host_end..].find(':') {
+            Some(colon) => authority.split_at(host_end + colon),
+            None => (authority, ":80"),
+        };
+        let malformed = host.is_empty()
+            || host.contains(|c: char| "/@?#".contains(c) || c.is_whitespace())
+            || port[1..].parse::<u16>().is_err();
         if malformed {
             return Err(format!("'{text}' is not an address such as http://127.0.0.1:8000"));
         }
-        let host_end = authority.rfind(']').unwrap_or(0);
-        let has_port = authority[host_end..].contains(':');
-        let port = if has_port { "" } else { ":80" };
-        Ok(Self { authority: format!("{authority}{port}") })
+        Ok(Self { authority: format!("{host}{port}") })
     }
 }
 
@@ -69,6 +81,14 @@ pub enum ClientError {
         /// What happened.
         source: hyper::Error,
     },
+    /// The answer did not come in time.
+    #[error("{url} did not answer within {after:?}")]
+    TimedOut {
+        /// The server.
+        url: Url,
+        /// The time it had.
+        after: Duration,
+    },
     /// The server answered with an error.
     #[error("{url} answered {}: {message}", .status.as_u16())]
     Refused {
@@ -96,6 +116,7 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     url: Url,
+    timeout: Duration,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -112,7 +133,14 @@ impl Client {
     /// A client that has not connected yet.
     #[must_use]
     pub const fn new(url: Url) -> Self {
-        Self { url, connection: None }
+        Self { url, timeout: TIMEOUT, connection: None }
+    }
+
+    /// Sets how long an answer may take, connecting included.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// The server.
@@ -189,27 +217,14 @@ impl Client {
             .body(Full::new(bytes))
             .map_err(|error| self.protocol(format!("'{path}' is not a path: {error}")))?;
 
-        let broken = |source| ClientError::Broken { url: self.url.clone(), source };
-        let reused = match self.connection.take() {
-            Some(mut open) => match open.send_request(request.clone()).await {
-                Ok(response) => Some((open, response)),
-                // The server closed the idle connection: nothing of this request was read.
-                Err(error) if error.is_canceled() || error.is_closed() => None,
-                Err(error) => return Err(broken(error)),
-            },
-            None => None,
-        };
-        let (connection, response) = match reused {
-            Some(reused) => reused,
-            None => {
-                let mut connection = self.connect().await?;
-                let response = connection.send_request(request).await.map_err(broken)?;
-                (connection, response)
+        let timeout = self.timeout;
+        let (head, body) = match tokio::time::timeout(timeout, self.exchange(request)).await {
+            Ok(answer) => answer?,
+            // The connection went with the exchange: its answer may still come.
+            Err(_) => {
+                return Err(ClientError::TimedOut { url: self.url.clone(), after: timeout });
             }
         };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(broken)?.to_bytes();
-        self.connection = Some(connection);
 
         if head.status != StatusCode::OK {
             let message = match serde_json::from_slice::<ErrorBody>(&body) {
@@ -226,13 +241,51 @@ impl Client {
         Ok(Answer { body, header_length: header_length.transpose()? })
     }
 
+    /// Sends over the open connection, or a new one where that is gone.
+    async fn exchange(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Parts, Bytes), ClientError> {
+        if let Some(mut open) = self.connection.take()
+            // Not ready: the server closed the idle connection.
+            && open.ready().await.is_ok()
+        {
+            match open.try_send_request(request).await {
+                Ok(response) => return self.receive(open, response).await,
+                // Closed just now. The request comes back when nothing of it went out; otherwise
+                // the server may have run it, and only the caller knows whether it may run twice.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.broken(error.into_error())),
+                },
+            }
+        }
+        let mut connection = self.connect().await?;
+        let response = connection.send_request(request).await;
+        let response = response.map_err(|error| self.broken(error))?;
+        self.receive(connection, response).await
+    }
+
+    /// Reads the answer to its end; only then is the connection good for another request.
+    async fn receive(
+        &mut self,
+        connection: SendRequest<Full<Bytes>>,
+        response: Response<Incoming>,
+    ) -> Result<(Parts, Bytes), ClientError> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| self.broken(error))?.to_bytes();
+        self.connection = Some(connection);
+        Ok((head, body))
+    }
+
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         let unreachable = |source| ClientError::Unreachable { url: self.url.clone(), source };
-        let stream = TcpStream::connect(&self.url.authority).await.map_err(unreachable)?;
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.url.authority));
+        let late = |_| std::io::Error::other(format!("no connection within {CONNECT_TIMEOUT:?}"));
+        let stream = stream.await.map_err(late).flatten().map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| ClientError::Broken { url: self.url.clone(), source })?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         // Ends with the connection; what goes wrong is seen by the caller in `send_request`.
         tokio::spawn(connection);
         Ok(sender)
@@ -240,6 +293,10 @@ impl Client {
 
     fn parse<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, ClientError> {
         serde_json::from_slice(&answer.body).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    fn broken(&self, source: hyper::Error) -> ClientError {
+        ClientError::Broken { url: self.url.clone(), source }
     }
 
     fn protocol(&self, message: String) -> ClientError {
@@ -279,71 +336,6 @@ fn escape(segment: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    #[test]
-    fn urls_are_read_as_people_write_them() {
-        for (text, authority) in [
-            ("http://127.0.0.1:8000", "127.0.0.1:8000"),
-            ("http://gpu-1/", "gpu-1:80"),
-            ("localhost:8000", "localhost:8000"),
-            ("http://[::1]", "[::1]:80"),
-            ("http://[::1]:8000/", "[::1]:8000"),
-        ] {
-            assert_eq!(text.parse::<Url>().unwrap().authority, authority);
-        }
-        for text in ["", "http://", "https://a", "http://a/v2", "http://a b", "ftp://a"] {
-            assert!(text.parse::<Url>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_are_escaped_in_paths() {
-        assert_eq!(model_path("a b/ü", Some("1")), "/v2/models/a%20b%2F%C3%BC/versions/1");
-    }
-
-    /// Answers each connection with one of `answers`, then closes it.
-    async fn server(answers: Vec<&'static str>) -> Url {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        tokio::spawn(async move {
-            for answer in answers {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    request.push(stream.read_u8().await.unwrap());
-                }
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        });
-        url
-    }
-
-    #[tokio::test]
-    async fn a_closed_connection_is_opened_again() {
-        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n42";
-        let mut client = Client::new(server(vec![answer, answer]).await);
-        for _ in 0..2 {
-            assert_eq!(client.get::<u32>("/").await.unwrap(), 42);
-        }
-    }
-
-    #[tokio::test]
-    async fn errors_name_the_server_and_what_it_said() {
-        let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n42";
-        let refused = "HTTP/1.1 404 Not Found\r\nContent-Length: 16\r\n\r\n{\"error\":\"none\"}";
-        let page = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\nhtml";
-        let not_json = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhtml";
-        let url = server(vec![cut, refused, page, not_json]).await;
-        for words in ["broke off", "answered 404: none", "answered 502: html", "the protocol"] {
-            let error = Client::new(url.clone()).get::<u32>("/").await.unwrap_err().to_string();
-            assert!(error.contains(words) && error.contains(&url.to_string()), "{error}");
-        }
-        let nobody: Url = "http://127.0.0.1:1".parse().unwrap();
-        let error = Client::new(nobody).get::<u32>("/").await.unwrap_err().to_string();
-        assert!(error.contains("no server answers at http://127.0.0.1:1"), "{error}");
-    }
-}
+pub(crate) mod mock;
+#[cfg(test)]
+mod tests;

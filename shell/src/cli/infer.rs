@@ -3,7 +3,7 @@
 use super::output::table;
 use super::remote::{self, ServerArgs, read_request};
 use super::{CliError, Output};
-use crate::client::{Client, infer_path};
+use crate::client::infer_path;
 use crate::clock::Clock;
 use crate::contracts::{InferResponse, RequestedOutput, rest};
 use crate::models::{DataType, Tensor};
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     request.binary_outputs = args.binary;
     request.outputs.iter_mut().for_each(|output| output.binary = args.binary);
     remote::block_on(async {
-        let mut client = Client::new(args.server.url.clone());
+        let mut client = args.server.client();
         let body = rest::encode_request(&request, args.binary)
             .map_err(|error| CliError::unusable(error.to_string()))?;
         let path = infer_path(&args.model, args.model_version.as_deref());
@@ -89,10 +89,13 @@ fn print(output: &Output, response: &InferResponse, took: f64) {
 fn values(tensor: &Tensor) -> String {
     const SHOWN: usize = 12;
     macro_rules! first {
-        ($type:ty, $size:literal) => {{
+        ($type:ty, $size:literal) => {
+            first!($type, $size, |value| value.to_string())
+        };
+        ($type:ty, $size:literal, $show:expr) => {{
             let (values, _) = tensor.data().as_chunks::<$size>();
             let values = values.iter().take(SHOWN).map(|value| <$type>::from_le_bytes(*value));
-            values.map(|value| format!("{value:.4}")).collect::<Vec<_>>()
+            values.map($show).collect::<Vec<String>>()
         }};
     }
     let bytes = || tensor.data().iter().take(SHOWN);
@@ -106,10 +109,10 @@ fn values(tensor: &Tensor) -> String {
         DataType::Int16 => first!(i16, 2),
         DataType::Int32 => first!(i32, 4),
         DataType::Int64 => first!(i64, 8),
-        DataType::Fp16 => first!(half::f16, 2),
-        DataType::Bf16 => first!(half::bf16, 2),
-        DataType::Fp32 => first!(f32, 4),
-        DataType::Fp64 => first!(f64, 8),
+        DataType::Fp16 => first!(half::f16, 2, |value| float(value.into())),
+        DataType::Bf16 => first!(half::bf16, 2, |value| float(value.into())),
+        DataType::Fp32 => first!(f32, 4, |value| float(value.into())),
+        DataType::Fp64 => first!(f64, 8, float),
         DataType::Bytes => {
             let texts = tensor.bytes_elements().take(SHOWN);
             texts.map(|text| format!("{:?}", String::from_utf8_lossy(text))).collect()
@@ -118,6 +121,15 @@ fn values(tensor: &Tensor) -> String {
     match tensor.elements().checked_sub(shown.len()) {
         Some(0) | None => shown.join(" "),
         Some(more) => format!("{} ... {more} more", shown.join(" ")),
+    }
+}
+
+/// Four decimals where they tell something, else four significant digits.
+fn float(value: f64) -> String {
+    match value.abs() {
+        0.0 | 1e-3..1e6 => format!("{value:.4}"),
+        size if size.is_finite() => format!("{value:.3e}"),
+        _ => value.to_string(),
     }
 }
 
@@ -132,6 +144,13 @@ mod tests {
         assert!(text.starts_with("0.0000 0.3333 0.6667"), "{text}");
         assert!(text.ends_with("3.6667 ... 8 more"), "{text}");
         assert_eq!(values(&Tensor::from_f32("x", vec![0], &[])), "");
+    }
+
+    #[test]
+    fn small_and_large_numbers_keep_their_digits() {
+        let values = [0.0, 0.25, -1234.5, 1.5e-7, 2e30, f64::NAN, f64::NEG_INFINITY];
+        let shown = ["0.0000", "0.2500", "-1234.5000", "1.500e-7", "2.000e30", "NaN", "-inf"];
+        assert_eq!(values.map(float), shown);
     }
 
     #[test]

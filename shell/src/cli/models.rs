@@ -3,7 +3,7 @@
 use super::output::table;
 use super::remote::{self, ServerArgs};
 use super::{CliError, Output};
-use crate::client::{Client, model_path};
+use crate::client::model_path;
 use crate::contracts::{ModelMetadata, RepositoryEntry};
 use crate::models::TensorSpec;
 
@@ -25,7 +25,7 @@ pub(super) struct Args {
 /// [`CliError`] when the server does not answer.
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     remote::block_on(async {
-        let mut client = Client::new(args.server.url.clone());
+        let mut client = args.server.client();
         let index: Vec<RepositoryEntry> = client.post("/v2/repository/index").await?;
         let mut models = Vec::new();
         for entry in index {

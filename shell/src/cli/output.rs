@@ -28,17 +28,23 @@ impl Output {
         self.text(&value.to_string());
     }
 
-    /// Prints a line of text, at once. A reader that went away ends the program quietly.
+    /// Prints a line of text, at once. A reader that went away ends the program quietly; output
+    /// that is lost otherwise, on a full disk say, ends it with an error.
     pub fn text(self, line: &str) {
         let mut stdout = std::io::stdout().lock();
-        if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-            std::process::exit(0);
+        match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => {
+                eprintln!("error: cannot write the output: {error}");
+                std::process::exit(1);
+            }
         }
     }
 
     /// Prints what went wrong and what helps, on standard error.
     pub fn error(self, error: &CliError) {
-        if self.json {
+        if self.json && !error.printed {
             self.json(&serde_json::json!({ "error": error.message, "help": error.help }));
         }
         let (red, bold, plain) = match colours(&std::io::stderr()) {
@@ -80,11 +86,12 @@ pub struct CliError {
     message: String,
     help: Option<String>,
     code: u8,
+    printed: bool,
 }
 
 impl CliError {
     const fn new(code: u8, message: String) -> Self {
-        Self { message, help: None, code }
+        Self { message, help: None, code, printed: false }
     }
 
     /// The operation failed, or the server answered with an error. Exit code 1.
@@ -116,6 +123,13 @@ impl CliError {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Says that the JSON object on standard output tells of this already: there is only one.
+    #[must_use]
+    pub const fn printed(mut self) -> Self {
+        self.printed = true;
         self
     }
 

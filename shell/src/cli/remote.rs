@@ -1,11 +1,13 @@
 //! What the commands that talk to a server share.
 
 use super::CliError;
-use crate::client::{ClientError, Url};
+use crate::client::{Client, ClientError, Url};
+use crate::config::parse_duration;
 use crate::contracts::InferRequest;
 use crate::contracts::rest;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 /// Which server to talk to.
 #[derive(clap::Args, Debug)]
@@ -18,6 +20,17 @@ pub(super) struct ServerArgs {
         env = "TENSORFORGE_URL"
     )]
     pub(super) url: Url,
+
+    /// Longest wait for one answer, connecting included
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+}
+
+impl ServerArgs {
+    /// A connection to that server, not opened yet.
+    pub(super) fn client(&self) -> Client {
+        Client::new(self.url.clone()).timeout(self.timeout)
+    }
 }
 
 impl From<ClientError> for CliError {
@@ -26,6 +39,8 @@ impl From<ClientError> for CliError {
         match error {
             ClientError::Unreachable { .. } => Self::unreachable(message)
                 .help("start one with `tensorforge serve`, or name another with --url"),
+            ClientError::TimedOut { .. } => Self::failed(message)
+                .help("the server is busy or stuck; --timeout allows it more time"),
             ClientError::Encode(_) => Self::unusable(message),
             _ => Self::failed(message),
         }

@@ -1,16 +1,20 @@
 //! `tensorforge load`: a load generator that says what a server can do.
 
 mod input;
+mod pace;
 mod plot;
+mod progress;
 mod run;
 mod summary;
 
 use super::remote::{self, ServerArgs};
 use super::{CliError, Output};
-use crate::client::Client;
 use crate::config::parse_duration;
-use run::{Load, Pace};
-use std::path::PathBuf;
+use pace::Pace;
+use run::Load;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Put load on a model of a running server and measure throughput and latency
@@ -19,16 +23,20 @@ use std::time::Duration;
 Examples:
   tensorforge load digits                             32 connections for 10 s
   tensorforge load digits --concurrency 8 --duration 30s --plot load.svg
+  tensorforge load digits --requests 100000           that many, however long it takes
   tensorforge load digits --rate 2000                 2000 requests a second, evenly spaced
   tensorforge load digits --file models/digits/requests/seven.json
 
-With --concurrency each connection sends its next request when it has the answer to the last one
-(closed loop). With --rate requests are due at fixed times whatever the server does (open loop);
-one that finds every connection busy is late, and its latency counts from when it was due, so a
-slow server cannot hide behind requests that were never sent.
+Without --rate each connection sends its next request when it has the answer to the last one
+(closed loop). With --rate requests are due at fixed times whatever the server does (open loop).
+Latency then counts from when a request was due, so a slow server cannot hide behind requests that
+were sent late (no coordinated omission). Those sent over 1 ms late, and those still unsent at the
+end, are counted. On a machine shared with the server, lateness is often this program's own wait for
+a core.
 
-Percentiles are exact, from up to 20 million recorded latencies (160 MB); the mean batch is the
-server's own count of items and executions during the measurement.")]
+Percentiles are exact, from up to 20 million recorded latencies (8 bytes each); the mean batch is
+the server's own count of items and executions during the measurement. Exit code 1 when any request
+failed; an unsent one did not.")]
 pub(super) struct Args {
     /// The model
     model: String,
@@ -52,11 +60,11 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "N", value_parser = positive)]
     rate: Option<f64>,
 
-    /// How long to measure
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    duration: Duration,
+    /// How long to measure [default: 10s, or until --requests are done]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
 
-    /// Stop after this many requests, if the duration has not ended before
+    /// Stop after measuring this many requests
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
 
@@ -73,6 +81,38 @@ pub(super) struct Args {
     plot: Option<PathBuf>,
 }
 
+impl Args {
+    fn duration(&self) -> Duration {
+        let default = if self.requests.is_some() { Duration::MAX } else { Duration::from_secs(10) };
+        self.duration.unwrap_or(default)
+    }
+}
+
+struct PlotFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> PlotFile<'a> {
+    fn create(path: &'a Path) -> Result<Self, CliError> {
+        // A picture from before stays until there is a new one.
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(|error| Self::cannot_write(path, &error))?;
+        Ok(Self { path, file })
+    }
+
+    fn write(mut self, report: &summary::Report) -> Result<std::path::Display<'a>, CliError> {
+        let svg = plot::svg(report);
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(svg.as_bytes()));
+        written.map_err(|error| Self::cannot_write(self.path, &error).printed())?;
+        Ok(self.path.display())
+    }
+
+    fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+        CliError::unusable(format!("cannot write {}: {error}", path.display()))
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -87,7 +127,7 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     let local = tokio::task::LocalSet::new();
     remote::block_on(local.run_until(async {
-        let mut client = Client::new(args.server.url.clone());
+        let mut client = args.server.client();
         let version = args.model_version.as_deref();
         let bodies =
             input::bodies(&mut client, &args.model, version, &args.file, !args.json_tensors);
@@ -96,25 +136,25 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             model: args.model.clone(),
             version: args.model_version.clone(),
             bodies: bodies.await?,
+            binary: !args.json_tensors,
             connections: usize::from(args.concurrency),
             pace: args.rate.map_or(Pace::Closed, Pace::Open),
             warmup: args.warmup.into(),
-            duration: args.duration.into(),
+            duration: args.duration().into(),
             most: args.requests.unwrap_or(u64::MAX),
+            timeout: args.server.timeout,
         };
+        // Before the load, or a name that cannot be written costs the whole measurement.
+        let plot = args.plot.as_deref().map(PlotFile::create).transpose()?;
         let report = load.run(&mut client, !output.is_json()).await?;
-        if let Some(file) = &args.plot {
-            std::fs::write(file, plot::svg(&report)).map_err(|error| {
-                CliError::unusable(format!("cannot write {}: {error}", file.display()))
-            })?;
-        }
         match output.is_json() {
             true => output.json(&report.json()),
-            false => {
-                output.text(&report.text());
-                if let Some(file) = &args.plot {
-                    output.text(&format!("\nplot        {}", file.display()));
-                }
+            false => output.text(&report.text()),
+        }
+        if let Some(plot) = plot {
+            let name = plot.write(&report)?;
+            if !output.is_json() {
+                output.text(&format!("\nplot        {name}"));
             }
         }
         match &report.first_error {
@@ -122,8 +162,54 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             Some(first) => {
                 let (failed, all) = (report.failed(), report.requests());
                 let message = format!("{failed} of {all} requests failed; the first one: {first}");
-                Err(CliError::failed(message))
+                Err(CliError::failed(message).printed())
             }
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["tensorforge", "load", "m"].into_iter().chain(line.split_whitespace()))
+    }
+
+    fn args(line: &str) -> Args {
+        match parse(line).unwrap().command {
+            crate::cli::Command::Load(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn ten_seconds_unless_a_time_or_a_number_is_given() {
+        assert_eq!(args("").duration(), Duration::from_secs(10));
+        assert_eq!(args("-n 5").duration(), Duration::MAX);
+        assert_eq!(args("-n 5 -d 2m").duration(), Duration::from_secs(120));
+        assert_eq!(args("--warmup 500ms").warmup, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_wrong_usage() {
+        for line in [
+            "-c 0",
+            "-n 0",
+            "-r 0",
+            "-r -1",
+            "-r inf",
+            "-r fast",
+            "-d 5",
+            "-d soon",
+            "--url https://a",
+            "--url http://a:port",
+            "--timeout 5",
+            "other",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
 }

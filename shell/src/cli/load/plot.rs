@@ -14,15 +14,18 @@ const GAP: f64 = 72.0;
 const HEIGHT: f64 = TOP + 3.0 * PANEL + 2.0 * GAP + 56.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 
+/// From one line of text to the next.
+const LINE: f64 = 15.0;
+
 /// Points of a curve over time at most.
 const BUCKETS: usize = 120;
 
 const STYLE: &str = "\
 .page{fill:#ffffff}.frame{fill:none;stroke:#cbd2d9}.grid{stroke:#e4e7eb}\
 text{font:12px ui-sans-serif,system-ui,\"DejaVu Sans\",sans-serif;fill:#52606d}\
-.title{font-size:17px;font-weight:600;fill:#1f2933}.head{font-weight:600;fill:#1f2933}\
+.title{font-weight:600;fill:#1f2933}.head{font-weight:600;fill:#1f2933}\
 .end{text-anchor:end}.middle{text-anchor:middle}\
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round}\
+.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\
 .a{stroke:#2680c2}.b{stroke:#de911d}.at{fill:#2680c2}.bt{fill:#b7791f}\
 .area{fill:#2680c2;opacity:.12}.mark{stroke:#9aa5b1;stroke-dasharray:3 3}\
 @media(prefers-color-scheme:dark){.page{fill:#14191f}.frame{stroke:#3e4c59}.grid{stroke:#27313b}\
@@ -33,42 +36,49 @@ text{fill:#9aa5b1}.title,.head{fill:#e4e7eb}.a{stroke:#62b0e8}.at{fill:#62b0e8}\
 pub(super) fn svg(report: &Report) -> String {
     let sorted = report.sorted_latencies();
     let latency = Latency::of(&sorted);
+    let unsent = match report.unsent {
+        0 => String::new(),
+        unsent => format!(", {unsent} unsent"),
+    };
     let summary = format!(
-        "{:.0} requests/s · p50 {:.2} ms · p99 {:.2} ms · mean batch {} · {} requests, {} failed",
+        "{:.0} requests/s · p50 {:.2} ms · p99 {:.2} ms · mean batch {} · {} requests in {:.1} s, \
+         {} failed{unsent}",
         report.throughput(),
         latency.p50,
         latency.p99,
         report.mean_batch.map_or_else(|| "unknown".to_owned(), |mean| format!("{mean:.1}")),
         report.requests(),
+        report.seconds(),
         report.failed(),
     );
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n<title>Load on {title}</title>\n\
          <style>{STYLE}</style>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n\
-         <text class=\"title\" x=\"{LEFT}\" y=\"34\">{title}</text>\n\
+         <text class=\"title\" style=\"font-size:{size:.1}px\" x=\"{LEFT}\" y=\"34\">{title}</text>\n\
          <text x=\"{LEFT}\" y=\"56\">{summary}</text>\n",
         title = escape(&report.title),
+        // A long name shrinks until it fits, as far as it can be read.
+        size = (17.0 * 82.0 / report.title.chars().count().max(1) as f64).clamp(9.0, 17.0),
     );
     let course = Course::of(report);
     // Time ends where the measurement ended, not at the next round number.
     let seconds = Axis::new(course.seconds, "s", "time").ending_at(course.seconds);
-    let curve = |values: &[f64]| course.points(values);
 
     let mut panel = Panel::at(0, "Throughput", "requests/s");
     let y = Axis::new(max(&course.throughput), "", "");
     panel.axes(&mut out, &seconds, &y);
-    panel.curve(&mut out, "a", &curve(&course.throughput), &seconds, &y, true);
+    panel.curve(&mut out, "a", &[course.points(&course.throughput)], &seconds, &y, true);
 
     panel = Panel::at(1, "Latency over time", "ms");
-    let y = Axis::new(max(&course.p99), "", "");
+    let y = Axis::new(max(course.p99.iter().flatten()), "", "");
     panel.axes(&mut out, &seconds, &y);
-    panel.curve(&mut out, "a", &curve(&course.p50), &seconds, &y, false);
-    panel.curve(&mut out, "b", &curve(&course.p99), &seconds, &y, false);
+    panel.curve(&mut out, "a", &course.stretches(&course.p50), &seconds, &y, false);
+    panel.curve(&mut out, "b", &course.stretches(&course.p99), &seconds, &y, false);
     panel.labels(
         &mut out,
         &y,
-        [("bt", "p99", course.p99.last()), ("at", "p50", course.p50.last())],
+        [("bt", "p99", last(&course.p99)), ("at", "p50", last(&course.p50))],
     );
 
     panel = Panel::at(2, "Requests answered within", "% of requests");
@@ -81,10 +91,10 @@ pub(super) fn svg(report: &Report) -> String {
         .map(|tenth| f64::from(tenth) / 10.0)
         .map(|percent| (percentile(&sorted, percent).min(x.end), percent))
         .collect();
-    panel.curve(&mut out, "a", &spread, &x, &y, true);
-    for (name, percent) in [("p50", 50.0), ("p99", 99.0)] {
+    panel.curve(&mut out, "a", &[spread], &x, &y, true);
+    for (row, name, percent) in [(0.0, "p50", 50.0), (1.0, "p99", 99.0)] {
         if !sorted.is_empty() {
-            panel.mark(&mut out, &x, percentile(&sorted, percent), name);
+            panel.mark(&mut out, &x, percentile(&sorted, percent), name, row);
         }
     }
     out.push_str("</svg>\n");
@@ -95,16 +105,17 @@ pub(super) fn svg(report: &Report) -> String {
 struct Course {
     seconds: f64,
     throughput: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
+    /// `None` where no answer came: a server that stalls has no latency then, least of all none.
+    p50: Vec<Option<f64>>,
+    p99: Vec<Option<f64>>,
 }
 
 impl Course {
     fn of(report: &Report) -> Self {
         let last = report.samples.last().map_or(0.0, |sample| sample.at_seconds());
         let seconds = report.seconds().max(last);
-        // At least 50 ms each, or single requests make the curve jump.
-        let count = ((seconds / 0.05) as usize).clamp(1, BUCKETS);
+        // At least 50 ms and some requests each, or single requests make the curve jump.
+        let count = ((seconds / 0.05) as usize).min(report.samples.len() / 20).clamp(1, BUCKETS);
         let width = seconds / count as f64;
         let mut slices: Vec<Vec<f64>> = vec![Vec::new(); count];
         for sample in &report.samples {
@@ -113,7 +124,10 @@ impl Course {
         }
         slices.iter_mut().for_each(|slice| slice.sort_unstable_by(f64::total_cmp));
         let rate = |slice: &Vec<f64>| if width > 0.0 { slice.len() as f64 / width } else { 0.0 };
-        let each = |percent| slices.iter().map(|slice| percentile(slice, percent)).collect();
+        let one = |slice: &Vec<f64>, percent| {
+            if slice.is_empty() { None } else { Some(percentile(slice, percent)) }
+        };
+        let each = |percent| slices.iter().map(|slice| one(slice, percent)).collect();
         Self {
             seconds,
             throughput: slices.iter().map(rate).collect(),
@@ -128,10 +142,29 @@ impl Course {
         let middle = |(slice, &value)| ((f64::from(slice) + 0.5) * width, value);
         (0u32..).zip(values).map(middle).collect()
     }
+
+    /// The same, in stretches without a gap.
+    fn stretches(&self, values: &[Option<f64>]) -> Vec<Vec<(f64, f64)>> {
+        let width = self.seconds / values.len().max(1) as f64;
+        let mut stretches = vec![Vec::new()];
+        for (slice, value) in (0u32..).zip(values) {
+            let current = stretches.last_mut().expect("one from the start");
+            match value {
+                Some(value) => current.push(((f64::from(slice) + 0.5) * width, *value)),
+                None if current.is_empty() => {}
+                None => stretches.push(Vec::new()),
+            }
+        }
+        stretches
+    }
 }
 
-fn max(values: &[f64]) -> f64 {
-    values.iter().copied().fold(0.0, f64::max)
+fn max<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
+    values.into_iter().copied().fold(0.0, f64::max)
+}
+
+fn last(values: &[Option<f64>]) -> Option<f64> {
+    values.iter().copied().flatten().next_back()
 }
 
 /// A scale from zero to a round end, with round steps.
@@ -156,7 +189,8 @@ impl Axis {
     }
 
     fn ticks(&self) -> impl Iterator<Item = f64> {
-        let count = (self.end / self.step + 1e-9).floor() as u32;
+        // A measurement that ended a moment early keeps its last tick.
+        let count = (self.end / self.step + 0.01).floor() as u32;
         let step = self.step;
         (0..=count).map(move |tick| f64::from(tick) * step)
     }
@@ -222,7 +256,7 @@ impl Panel {
              <text class=\"head\" x=\"{LEFT}\" y=\"{}\">{title}, {unit}</text>\
              <text x=\"{}\" y=\"{}\">{}, {}</text>",
                 top - 10.0,
-                right + 12.0,
+                right + 26.0,
                 bottom + 18.0,
                 x.name,
                 x.unit,
@@ -231,6 +265,20 @@ impl Panel {
     }
 
     fn curve(
+        &self,
+        out: &mut String,
+        class: &str,
+        stretches: &[Vec<(f64, f64)>],
+        x: &Axis,
+        y: &Axis,
+        area: bool,
+    ) {
+        for points in stretches {
+            self.stretch(out, class, points, x, y, area);
+        }
+    }
+
+    fn stretch(
         &self,
         out: &mut String,
         class: &str,
@@ -246,6 +294,10 @@ impl Panel {
             let (at, value) = (Self::x(x, at), self.y(y, value.min(y.end)));
             let _ = write!(path, "{letter}{at:.1} {value:.1}");
         }
+        if points.len() == 1 {
+            // A line of no length is a dot under the round ends of the style.
+            path.push_str("h0");
+        }
         if area {
             let bottom = self.top + PANEL;
             let (first, last) = (Self::x(x, first), Self::x(x, last));
@@ -260,11 +312,12 @@ impl Panel {
     }
 
     /// Names curves at their right end, apart from each other.
-    fn labels(&self, out: &mut String, y: &Axis, curves: [(&str, &str, Option<&f64>); 2]) {
-        let mut lowest = f64::NEG_INFINITY;
-        for (class, name, end) in curves {
-            let at = (self.y(y, end.copied().unwrap_or(0.0)) + 4.0).max(lowest + 15.0);
-            lowest = at;
+    fn labels(&self, out: &mut String, y: &Axis, curves: [(&str, &str, Option<f64>); 2]) {
+        let [upper, lower] = curves.map(|(.., end)| self.y(y, end.unwrap_or(0.0)) + 4.0);
+        // Clear of each other, and of the axis' name below.
+        let lower = lower.max(upper + LINE).min(self.top + PANEL);
+        let places = [upper.min(lower - LINE), lower];
+        for ((class, name, _), at) in curves.into_iter().zip(places) {
             let x = LEFT + PLOT + 12.0;
             push(
                 out,
@@ -273,17 +326,19 @@ impl Panel {
         }
     }
 
-    /// A vertical line with a name at `value`.
-    fn mark(&self, out: &mut String, x: &Axis, value: f64, name: &str) {
+    /// A vertical line at `value`, its name in the given row from the bottom.
+    fn mark(&self, out: &mut String, x: &Axis, value: f64, name: &str, row: f64) {
         let at = Self::x(x, value.min(x.end));
         let (top, bottom) = (self.top, self.top + PANEL);
+        // Near the right edge the name stands on the left of its line.
+        let (class, text) =
+            if at > LEFT + PLOT - 90.0 { ("end", at - 5.0) } else { ("", at + 5.0) };
         push(
             out,
             format_args!(
                 "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{name} {value:.2}</text>",
-                at + 5.0,
-                bottom - 8.0,
+             <text class=\"{class}\" x=\"{text:.1}\" y=\"{}\">{name} {value:.2}</text>",
+                bottom - 8.0 - row * LINE,
             ),
         );
     }
@@ -310,12 +365,15 @@ mod tests {
         };
         Report {
             title: "<digits> & \"others\"".into(),
+            answer: vec![],
             duration: Duration::from_millis(latencies_us.len() as u64),
             samples: latencies_us.iter().enumerate().map(sample).collect(),
             succeeded: latencies_us.len() as u64,
+            late: 0,
+            unsent: 0,
             errors: Default::default(),
             first_error: None,
-            executions: 0,
+            executions: None,
             mean_batch: None,
         }
     }
@@ -328,6 +386,25 @@ mod tests {
             assert!(svg.contains("&lt;digits&gt; &amp; &quot;others&quot;"));
             assert!(svg.ends_with("</svg>\n"));
         }
+    }
+
+    #[test]
+    fn a_stall_is_a_gap_and_not_a_latency_of_zero() {
+        // Answers in the first and the last of three seconds.
+        let early = (0..1000).map(|i| (i, 5));
+        let late = (2000..3000).map(|i| (i, 5));
+        let sample =
+            |(at, latency)| Sample::new(Duration::from_millis(at), Duration::from_millis(latency));
+        let report = Report {
+            duration: Duration::from_secs(3),
+            samples: early.chain(late).map(sample).collect(),
+            ..report(&[])
+        };
+        let course = Course::of(&report);
+        let stretches = course.stretches(&course.p50);
+        assert_eq!(stretches.len(), 2);
+        assert!(stretches.iter().flatten().all(|&(_, latency)| latency == 5.0));
+        assert!(course.throughput.contains(&0.0), "the throughput does fall to zero");
     }
 
     #[test]

@@ -1,27 +1,24 @@
 //! The load itself: connections that send, a clock that counts.
 
 use super::super::CliError;
+use super::pace::{Next, Pace, Schedule, Span, Turn, release_turns};
+use super::progress::Progress;
 use super::summary::{MAX_SAMPLES, Report, Sample};
 use crate::client::{Client, ClientError, Url, infer_path, model_path};
 use crate::clock::Clock;
 use crate::contracts::StatisticsResponse;
 use crate::contracts::rest::Body;
+use crate::models::{Tensor, TensorSpec};
 use hyper::Method;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::rc::Rc;
+use std::sync::Arc;
 use tensorforge_core::{Duration, Instant};
+use tokio::sync::Semaphore;
 
-/// When requests are sent.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Pace {
-    /// Each connection at once after its last answer.
-    Closed,
-    /// So many a second, evenly spaced.
-    Open(f64),
-}
+/// How far behind its time a request counts as sent late.
+const LATE: Duration = Duration::from_millis(1);
 
 /// What to do.
 pub(super) struct Load {
@@ -29,24 +26,23 @@ pub(super) struct Load {
     pub(super) model: String,
     pub(super) version: Option<String>,
     pub(super) bodies: Vec<Body>,
+    pub(super) binary: bool,
     pub(super) connections: usize,
     pub(super) pace: Pace,
     pub(super) warmup: Duration,
     pub(super) duration: Duration,
     pub(super) most: u64,
+    pub(super) timeout: std::time::Duration,
 }
 
 /// What the connections share. All run on one thread.
-struct Shared {
-    clock: Clock,
-    /// Requests handed out for sending, the warm-up's included.
-    sent: u64,
-    /// Requests handed out since the measurement began.
-    counted: u64,
-    measure_from: Instant,
-    until: Instant,
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) span: Span,
+    schedule: Schedule,
     samples: Vec<Sample>,
-    succeeded: u64,
+    pub(super) succeeded: u64,
+    late: u64,
     errors: BTreeMap<String, u64>,
     first_error: Option<String>,
     last_answer: Instant,
@@ -62,30 +58,42 @@ impl Load {
         let path = infer_path(&self.model, self.version.as_deref());
         // The first request tells whether the others can work at all.
         let first = client.send(Method::POST, &path, self.bodies.first()).await?;
-        client.decode(&first)?;
+        let answer = client.decode(&first)?.outputs.iter().map(spec).collect();
 
         let clock = Clock::start();
-        let measure_from = clock.now() + self.warmup;
+        let start = clock.now();
+        let measure_from = start + self.warmup;
+        let until = measure_from + self.duration;
+        let span = Span { start, measure_from, until, most: self.most };
         let shared = Rc::new(RefCell::new(Shared {
             clock,
-            sent: 0,
-            counted: 0,
-            measure_from,
-            until: measure_from + self.duration,
+            span,
+            schedule: Schedule::new(self.pace, span),
             samples: Vec::new(),
             succeeded: 0,
+            late: 0,
             errors: BTreeMap::new(),
             first_error: None,
             last_answer: measure_from,
         }));
+        let turns = match self.pace {
+            Pace::Closed => None,
+            Pace::Open(rate) => {
+                let turns = Arc::new(Semaphore::new(0));
+                let released = Arc::clone(&turns);
+                std::thread::spawn(move || release_turns(clock, start, rate, released));
+                Some(turns)
+            }
+        };
         let load = Rc::new(self);
         let connections: Vec<_> = (0..load.connections)
             .map(|_| {
                 let connection = Connection {
-                    client: Client::new(load.url.clone()),
+                    client: Client::new(load.url.clone()).timeout(load.timeout),
                     path: path.clone(),
                     load: Rc::clone(&load),
                     shared: Rc::clone(&shared),
+                    turns: turns.clone(),
                 };
                 tokio::task::spawn_local(connection.run())
             })
@@ -93,7 +101,7 @@ impl Load {
 
         tokio::time::sleep(load.warmup.into()).await;
         let before = load.statistics(client).await?;
-        let progress = Progress::new(show_progress && load.is_shown(), &load);
+        let progress = Progress::new(show_progress, load.duration, load.most);
         let finished = async {
             for connection in connections {
                 connection.await.expect("a connection's loop does not panic");
@@ -104,50 +112,72 @@ impl Load {
             () = progress.show(&shared) => {}
             _ = tokio::signal::ctrl_c() => {}
         }
-        progress.bar.finish_and_clear();
-        let after = load.statistics(client).await?;
+        if let Some(turns) = &turns {
+            turns.close();
+        }
+        progress.clear();
+        let ended = clock.now();
+        // A server that died has no statistics, but what it did until then was measured.
+        let after = load.statistics(client).await.ok().flatten();
 
         let mut shared = shared.borrow_mut();
-        let ended = shared.last_answer.since(measure_from);
-        let executions = after.executions.saturating_sub(before.executions);
-        let items = after.items.saturating_sub(before.items);
+        let batches = before.zip(after).map(|(before, after)| Counts {
+            items: after.items.saturating_sub(before.items),
+            executions: after.executions.saturating_sub(before.executions),
+        });
+        let executions = batches.as_ref().map(|batches| batches.executions);
         Ok(Report {
             title: load.title(),
-            duration: ended,
+            answer,
+            duration: shared.last_answer.since(measure_from),
             samples: std::mem::take(&mut shared.samples),
             succeeded: shared.succeeded,
+            late: shared.late,
+            unsent: shared.schedule.unsent(ended),
             errors: std::mem::take(&mut shared.errors),
             first_error: shared.first_error.take(),
             executions,
-            mean_batch: (executions > 0).then(|| items as f64 / executions as f64),
+            mean_batch: batches
+                .filter(|batches| batches.executions > 0)
+                .map(|batches| batches.items as f64 / batches.executions as f64),
         })
     }
 
     fn title(&self) -> String {
-        let pace = match self.pace {
-            Pace::Closed => format!("{} connections", self.connections),
-            Pace::Open(rate) => format!("{rate} requests a second"),
+        let connections = match self.connections {
+            1 => "1 connection".to_owned(),
+            many => format!("{many} connections"),
         };
-        format!("{} at {}, {pace}", self.model, self.url)
+        let pace = match self.pace {
+            Pace::Closed => connections,
+            Pace::Open(rate) => format!("{rate} requests/s over {connections}"),
+        };
+        let form = if self.binary { "" } else { ", JSON tensors" };
+        format!("{} at {}: {pace}{form}", self.model, self.url)
     }
 
-    fn is_shown(&self) -> bool {
-        std::io::stderr().is_terminal()
-    }
-
-    async fn statistics(&self, client: &mut Client) -> Result<Counts, CliError> {
+    /// The server's own counts; `None` when it keeps none.
+    async fn statistics(&self, client: &mut Client) -> Result<Option<Counts>, CliError> {
         let path = model_path(&self.model, self.version.as_deref()) + "/stats";
         match client.get::<StatisticsResponse>(&path).await {
-            Ok(response) => Ok(Counts {
+            Ok(response) if response.model_stats.is_empty() => Ok(None),
+            Ok(response) => Ok(Some(Counts {
                 items: response.model_stats.iter().map(|model| model.inference_count).sum(),
                 executions: response.model_stats.iter().map(|model| model.execution_count).sum(),
-            }),
+            })),
             // Another server may have no statistics; everything else is measured here.
-            Err(ClientError::Refused { .. } | ClientError::Protocol { .. }) => {
-                Ok(Counts { items: 0, executions: 0 })
-            }
+            Err(ClientError::Refused { .. } | ClientError::Protocol { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn spec(tensor: &Tensor) -> TensorSpec {
+    let shape = tensor.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX));
+    TensorSpec {
+        name: tensor.name().to_owned(),
+        datatype: tensor.datatype(),
+        shape: shape.collect(),
     }
 }
 
@@ -161,73 +191,77 @@ struct Connection {
     path: String,
     load: Rc<Load>,
     shared: Rc<RefCell<Shared>>,
+    /// With a fixed rate, a permit for each turn that has fallen due.
+    turns: Option<Arc<Semaphore>>,
 }
 
 impl Connection {
     async fn run(mut self) {
-        while let Some((number, due)) = self.next() {
-            let clock = self.shared.borrow().clock;
-            let wait = due.since(clock.now());
-            let start = if wait > Duration::ZERO {
-                tokio::time::sleep(wait.into()).await;
-                // The timer's own lateness is not the server's.
-                clock.now()
-            } else if self.load.pace == Pace::Closed {
-                clock.now()
-            } else {
-                due
-            };
-            let body = &self.load.bodies[number as usize % self.load.bodies.len()];
+        while let Some(turn) = self.turn().await {
+            let body = &self.load.bodies[turn.number as usize % self.load.bodies.len()];
             let answer = self.client.send(Method::POST, &self.path, Some(body)).await;
-            let broken =
-                matches!(answer, Err(ClientError::Unreachable { .. } | ClientError::Broken { .. }));
-            self.shared.borrow_mut().record(start, answer.map(drop));
+            let failure = match answer {
+                Ok(answer) if answer.body.is_empty() => Some(ClientError::Protocol {
+                    url: self.load.url.clone(),
+                    message: "an answer without outputs".to_owned(),
+                }),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+            let broken = matches!(
+                failure,
+                Some(ClientError::Unreachable { .. } | ClientError::Broken { .. })
+            );
+            self.shared.borrow_mut().record(turn, failure);
             if broken {
                 // A server that is gone answers at once with "refused": do not spin on it.
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         }
+        if let Some(turns) = &self.turns {
+            turns.close();
+        }
     }
 
-    /// The next request's number and when it is due.
-    fn next(&self) -> Option<(u64, Instant)> {
-        let mut shared = self.shared.borrow_mut();
-        let number = shared.sent;
-        let due = match self.load.pace {
-            Pace::Closed => Instant::ZERO,
-            Pace::Open(rate) => Instant::from_nanos((number as f64 / rate * 1e9) as u64),
-        };
-        let now = shared.clock.now();
-        let start = if due > now { due } else { now };
-        if start >= shared.until || shared.counted >= self.load.most {
-            return None;
+    async fn turn(&self) -> Option<Turn> {
+        loop {
+            if let Some(turns) = &self.turns {
+                turns.acquire().await.ok()?.forget();
+            }
+            let mut shared = self.shared.borrow_mut();
+            let now = shared.clock.now();
+            match shared.schedule.turn(now) {
+                Next::Send(turn) => {
+                    shared.late += u64::from(turn.measured && now.since(turn.due) > LATE);
+                    return Some(turn);
+                }
+                Next::Stale => {}
+                Next::Over => return None,
+            }
         }
-        shared.sent += 1;
-        if start >= shared.measure_from {
-            shared.counted += 1;
-        }
-        Some((number, due))
     }
 }
 
 impl Shared {
-    fn record(&mut self, start: Instant, answer: Result<(), ClientError>) {
-        if start < self.measure_from {
+    fn record(&mut self, turn: Turn, failure: Option<ClientError>) {
+        if !turn.measured {
             return;
         }
         let now = self.clock.now();
         self.last_answer = now;
-        match answer {
-            Ok(()) => {
+        match failure {
+            None => {
                 self.succeeded += 1;
                 if self.samples.len() < MAX_SAMPLES {
-                    let at = now.since(self.measure_from);
-                    self.samples.push(Sample::new(at, now.since(start)));
+                    let at = now.since(self.span.measure_from);
+                    self.samples.push(Sample::new(at, now.since(turn.due)));
                 }
             }
-            Err(error) => {
+            Some(error) => {
                 let kind = match &error {
                     ClientError::Refused { status, .. } => status.as_u16().to_string(),
+                    ClientError::TimedOut { .. } => "timed out".to_owned(),
+                    ClientError::Protocol { .. } => "not an answer".to_owned(),
                     _ => "no answer".to_owned(),
                 };
                 *self.errors.entry(kind).or_default() += 1;
@@ -235,42 +269,12 @@ impl Shared {
             }
         }
     }
-}
 
-/// A bar on a terminal, nothing elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    duration: Duration,
-}
-
-impl Progress {
-    fn new(shown: bool, load: &Load) -> Self {
-        let millis = load.duration.as_nanos() / 1_000_000;
-        let bar = if shown { ProgressBar::new(millis) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{msg:>14} {wide_bar:.cyan} {percent:>3} % {eta}")
-            .expect("a template that is right");
-        bar.set_style(style);
-        Self { bar, duration: load.duration }
-    }
-
-    /// Moves the bar as long as it is polled; never ends.
-    async fn show(&self, shared: &RefCell<Shared>) {
-        if self.bar.is_hidden() {
-            return std::future::pending().await;
-        }
-        let mut before = (Instant::ZERO, 0);
-        loop {
-            {
-                let shared = shared.borrow();
-                let now = shared.clock.now();
-                let passed = now.since(shared.measure_from).as_nanos() / 1_000_000;
-                self.bar.set_position(passed.min(self.duration.as_nanos() / 1_000_000));
-                let seconds = now.since(before.0).as_nanos() as f64 / 1e9;
-                let rate = (shared.succeeded - before.1) as f64 / seconds;
-                self.bar.set_message(format!("{rate:.0} req/s"));
-                before = (now, shared.succeeded);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
+    /// Requests answered or failed since the measurement began.
+    pub(super) fn done(&self) -> u64 {
+        self.succeeded + self.errors.values().sum::<u64>()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! What was measured, in figures.
 
+use super::super::models::list;
+use crate::models::TensorSpec;
 use serde_json::json;
 use std::collections::BTreeMap;
 use tensorforge_core::Duration;
@@ -35,15 +37,22 @@ impl Sample {
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) title: String,
+    /// The outputs of the first answer.
+    pub(super) answer: Vec<TensorSpec>,
     /// From the start of the measurement to the last answer.
     pub(super) duration: Duration,
     /// In order of their answers.
     pub(super) samples: Vec<Sample>,
     pub(super) succeeded: u64,
+    /// Requests sent more than a millisecond after they were due.
+    pub(super) late: u64,
+    /// Requests that were due while every connection was busy, up to the end.
+    pub(super) unsent: u64,
     /// Failed requests by status.
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) first_error: Option<String>,
-    pub(super) executions: u64,
+    /// Of the model, by the server's own count.
+    pub(super) executions: Option<u64>,
     pub(super) mean_batch: Option<f64>,
 }
 
@@ -91,10 +100,13 @@ impl Report {
         let latency = Latency::of(&self.sorted_latencies());
         json!({
             "title": self.title,
+            "answer": self.answer,
             "duration_s": self.seconds(),
             "requests": self.requests(),
             "succeeded": self.succeeded,
             "failed": self.failed(),
+            "late": self.late,
+            "unsent": self.unsent,
             "errors": self.errors,
             "first_error": self.first_error,
             "throughput": self.throughput(),
@@ -116,6 +128,10 @@ impl Report {
         let mut lines = vec![
             self.title.clone(),
             String::new(),
+            format!(
+                "answer      {}",
+                if self.answer.is_empty() { "no outputs".into() } else { list(&self.answer) }
+            ),
             format!("requests    {} in {:.2} s", self.requests(), self.seconds()),
             format!("throughput  {:.0} requests/s", self.throughput()),
             format!(
@@ -123,10 +139,31 @@ impl Report {
                  mean {mean:.2}"
             ),
         ];
-        lines.push(match self.mean_batch {
-            Some(mean) => format!("mean batch  {mean:.1} in {} executions", self.executions),
-            None => "mean batch  unknown: the server gave no statistics".to_owned(),
+        lines.push(match (self.mean_batch, self.executions) {
+            (Some(mean), Some(executions)) => {
+                format!("mean batch  {mean:.1} in {executions} executions")
+            }
+            (_, Some(_)) => "mean batch  none: the model did not run".to_owned(),
+            _ => "mean batch  unknown: the server gave no statistics".to_owned(),
         });
+        if self.succeeded > self.samples.len() as u64 {
+            let recorded = self.samples.len();
+            lines.push(format!("            latencies are of the first {recorded} answers"));
+        }
+        if self.late > 0 {
+            lines.push(format!(
+                "late        {}: sent over 1 ms after they were due, for want of an idle connection \
+                 or of a core for this program; their latencies say so",
+                self.late
+            ));
+        }
+        if self.unsent > 0 {
+            lines.push(format!(
+                "unsent      {}: every connection was busy when they were due; the server, or the \
+                 number of connections, does not keep up",
+                self.unsent
+            ));
+        }
         for (kind, count) in &self.errors {
             lines.push(format!("failed      {count} ({kind})"));
         }
@@ -201,12 +238,15 @@ mod tests {
     pub(super) fn empty() -> Report {
         Report {
             title: "nothing".into(),
+            answer: vec![],
             duration: Duration::ZERO,
             samples: vec![],
             succeeded: 0,
+            late: 0,
+            unsent: 0,
             errors: BTreeMap::new(),
             first_error: None,
-            executions: 0,
+            executions: None,
             mean_batch: None,
         }
     }
