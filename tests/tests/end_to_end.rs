@@ -8,6 +8,8 @@
 mod end_to_end {
     use serde_json::Value;
     use std::process::Command;
+    use tensorforge::models::DataType;
+    use tensorforge_tests::onnx;
     use tensorforge_tests::program::{Server, python, root};
     use tensorforge_tests::raw_http;
 
@@ -114,6 +116,44 @@ mod end_to_end {
     #[test]
     fn tritonclient_classifies_held_out_digits_on_onnxruntime() {
         tritonclient_is_served("onnxruntime");
+    }
+
+    /// Every type, its extremes among the values, in JSON and binary both ways.
+    fn every_type_comes_back_as_it_went(backend: &str, types: &[DataType]) {
+        let models = tempfile::tempdir().unwrap();
+        let name = |datatype: &DataType| format!("identity_{}", datatype.name().to_lowercase());
+        for datatype in types {
+            let folder = models.path().join(name(datatype)).join("1");
+            std::fs::create_dir_all(&folder).unwrap();
+            let model = onnx::identity(*datatype, &[onnx::BATCH, onnx::Dim::Size(3)]);
+            std::fs::write(folder.join("model.onnx"), model).unwrap();
+        }
+        let folder = models.path().to_str().unwrap();
+        let server = Server::start(&["--strict", "--models", folder, "--backend", backend]);
+        let output = Command::new(python())
+            .arg(root().join("tests/python/types_client.py"))
+            .arg(server.address().to_string())
+            .args(types.iter().map(|datatype| format!("{}={datatype}", name(datatype))))
+            .output()
+            .expect("python starts");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the client went through: {complaint}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        for datatype in types {
+            assert_eq!(report[name(datatype)], serde_json::json!([]), "{backend}: {datatype}");
+        }
+    }
+
+    #[test]
+    fn every_type_comes_back_as_it_went_on_tract() {
+        let all = DataType::ALL.into_iter();
+        let without_bf16: Vec<_> = all.filter(|&datatype| datatype != DataType::Bf16).collect();
+        every_type_comes_back_as_it_went("tract", &without_bf16);
+    }
+
+    #[test]
+    fn every_type_comes_back_as_it_went_on_onnxruntime() {
+        every_type_comes_back_as_it_went("onnxruntime", &DataType::ALL);
     }
 
     #[test]
