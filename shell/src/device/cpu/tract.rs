@@ -95,11 +95,22 @@ fn prepare(path: &Path, mut bytes: &[u8], options: &CpuOptions) -> Result<TractE
         prepared: Vec::new(),
         lazy: Mutex::new(Vec::new()),
     };
-    executor.prepared = executor
-        .known_shapes()
+    let known = executor.known_shapes();
+    // Side by side: a plan takes tens of milliseconds and more, and the server starts when all
+    // are done.
+    let plans: Vec<Result<Plan, String>> = std::thread::scope(|scope| {
+        let executor = &executor;
+        let compiling: Vec<_> =
+            known.iter().map(|shapes| scope.spawn(move || executor.compile(shapes))).collect();
+        let join = |plan: std::thread::ScopedJoinHandle<'_, _>| {
+            plan.join().unwrap_or_else(|_| Err("its compilation panicked".to_owned()))
+        };
+        compiling.into_iter().map(join).collect()
+    });
+    executor.prepared = known
         .into_iter()
-        .map(|shapes| {
-            let plan = executor.compile(&shapes);
+        .zip(plans)
+        .map(|(shapes, plan)| {
             let plan = plan.map_err(|error| format!("with inputs of shape {shapes:?}: {error}"))?;
             Ok((shapes, plan))
         })
