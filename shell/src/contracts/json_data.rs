@@ -9,9 +9,8 @@ use std::fmt;
 /// Reads JSON values into the protocol's binary layout. Arrays may be nested in any way; only
 /// their values in order count, as the protocol says.
 pub(super) fn parse(datatype: DataType, json: &RawValue) -> Result<Vec<u8>, serde_json::Error> {
-    // A value takes at least two characters with its comma.
-    let most = json.get().len() / 2 + 1;
-    let mut data = Vec::with_capacity(most.saturating_mul(datatype.size().unwrap_or(1)));
+    // Typical text takes about as many bytes as its values; long text grows into what it needs.
+    let mut data = Vec::with_capacity(json.get().len().min(64 << 10));
     Values { datatype, data: &mut data }
         .deserialize(&mut serde_json::Deserializer::from_str(json.get()))?;
     Ok(data)
@@ -76,7 +75,7 @@ impl Values<'_> {
             DataType::Bf16 => self.data.extend_from_slice(&bf16::from_f64(value).to_le_bytes()),
             DataType::Fp32 => self.data.extend_from_slice(&(value as f32).to_le_bytes()),
             DataType::Fp64 => self.data.extend_from_slice(&value.to_le_bytes()),
-            _ => return Err(self.wrong_type(format_args!("the number {value}"))),
+            _ => return Err(self.wrong_type(format_args!("the number {value:?}"))),
         }
         Ok(())
     }

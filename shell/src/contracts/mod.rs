@@ -5,12 +5,13 @@
 //! extensions `binary_tensor_data` and `statistics`.
 
 mod json_data;
+mod parameters;
 pub mod rest;
 
 use crate::models::{Tensor, TensorSpec};
 use serde::{Deserialize, Serialize};
 
-/// Free-form request and response parameters.
+/// Request and response parameters: strings, numbers and booleans by name.
 pub type Parameters = serde_json::Map<String, serde_json::Value>;
 
 /// A request to run a model.

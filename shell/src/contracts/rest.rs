@@ -4,7 +4,7 @@
 //! [`HEADER_LENGTH`] bytes, then the data of each tensor that has a `binary_data_size` parameter,
 //! in order. Without that header the whole body is JSON. The two mix freely: each tensor chooses.
 
-use super::{InferRequest, InferResponse, Parameters, RequestedOutput, json_data};
+use super::{InferRequest, InferResponse, Parameters, RequestedOutput, json_data, parameters};
 use crate::models::{DataType, Tensor, TensorError};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 
 /// The HTTP header that says how long the JSON part is.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
+
+/// Dimensions a tensor may have.
+pub const MAX_RANK: usize = 32;
 
 /// Why a body is not an inference message.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,14 @@ pub enum DecodeError {
     /// Data and shape disagree.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// More dimensions than any model has.
+    #[error("tensor '{name}' has {rank} dimensions; at most {MAX_RANK} are taken")]
+    TooManyDimensions {
+        /// The tensor.
+        name: String,
+        /// Its dimensions.
+        rank: usize,
+    },
     /// Something the protocol has and this server does not.
     #[error("{place}: {feature} is not supported by this server")]
     Unsupported {
@@ -116,7 +127,7 @@ pub struct Body {
 struct RequestHeader<'a> {
     #[serde(default)]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "parameters::read")]
     parameters: Parameters,
     #[serde(borrow)]
     inputs: Vec<TensorHeader<'a>>,
@@ -131,7 +142,7 @@ struct ResponseHeader<'a> {
     model_version: String,
     #[serde(default)]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "parameters::read")]
     parameters: Parameters,
     #[serde(borrow)]
     outputs: Vec<TensorHeader<'a>>,
@@ -142,7 +153,7 @@ struct TensorHeader<'a> {
     name: String,
     datatype: DataType,
     shape: Vec<usize>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "parameters::read")]
     parameters: Parameters,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
@@ -151,7 +162,7 @@ struct TensorHeader<'a> {
 #[derive(Deserialize)]
 struct OutputHeader {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "parameters::read")]
     parameters: Parameters,
 }
 
@@ -165,6 +176,12 @@ pub fn decode_request(
     body: &Bytes,
     header_length: Option<usize>,
 ) -> Result<InferRequest, DecodeError> {
+    if header_length == Some(0) {
+        return Err(DecodeError::Unsupported {
+            place: "request".into(),
+            feature: "a body without JSON (Inference-Header-Content-Length: 0)",
+        });
+    }
     let (json, mut binary) = split(body, header_length)?;
     let header: RequestHeader<'_> = serde_json::from_slice(&json)
         .map_err(|source| DecodeError::Json { what: "request", source })?;
@@ -283,6 +300,9 @@ fn tensors(headers: Vec<TensorHeader<'_>>, binary: &mut Bytes) -> Result<Vec<Ten
 
 fn tensor(header: TensorHeader<'_>, binary: &mut Bytes) -> Result<Tensor, DecodeError> {
     let TensorHeader { name, datatype, shape, parameters, data } = header;
+    if shape.len() > MAX_RANK {
+        return Err(DecodeError::TooManyDimensions { name, rank: shape.len() });
+    }
     let place = || format!("tensor '{name}'");
     refuse_shared_memory(&parameters, place)?;
     let data = match (parameters.get("binary_data_size"), data) {

@@ -136,6 +136,7 @@ fn each_value_must_fit_its_type() {
     for (datatype, data, complaint) in [
         ("UINT8", "[256]", "256 does not fit UINT8"),
         ("UINT64", "[-1]", "-1 does not fit UINT64"),
+        ("INT64", "[1.0]", "the number 1.0 is not a INT64 value"),
         ("INT8", "[1.5]", "the number 1.5 is not a INT8 value"),
         ("FP32", "[1e39]", "does not fit FP32"),
         ("FP16", "[65536]", "65536 does not fit FP16"),
@@ -177,6 +178,13 @@ fn messages_name_what_is_wrong_and_where() {
                 "parameters":{"shared_memory_region":"r"}}]}"#,
             "shared memory is not supported",
         ),
+        (r#"{"inputs":[],"parameters":{"a":[1]}}"#, "expected a parameter: a string, a number"),
+        (r#"{"inputs":[],"parameters":[1]}"#, "expected an object of at most 64 parameters"),
+        (
+            r#"{"inputs":[{"name":"x","datatype":"FP32","data":[1],
+                "shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}]}"#,
+            "'x' has 33 dimensions; at most 32 are taken",
+        ),
         (
             r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":3}}]}"#,
             "output 'y': classification is not supported",
@@ -211,4 +219,17 @@ fn values_without_a_json_form_are_refused_by_name() {
     let error = encode_response(&response, |_| false).unwrap_err().to_string();
     assert!(error.contains("tensor 'score' holds NaN or infinity"), "{error}");
     assert!(encode_response(&response, |_| true).is_ok());
+}
+
+#[test]
+fn parameters_are_few_and_plain_and_may_be_null() {
+    let request =
+        json(r#"{"inputs":[],"parameters":{"a":true,"b":-1,"c":1.5,"d":"text","e":null,"f":7}}"#)
+            .unwrap();
+    assert_eq!(request.parameters.len(), 6);
+    assert_eq!(request.parameters["d"], "text");
+    assert!(json(r#"{"inputs":[],"parameters":null}"#).unwrap().parameters.is_empty());
+    let many: Vec<String> = (0..65).map(|name| format!("\"{name}\":0")).collect();
+    let error = json(&format!(r#"{{"inputs":[],"parameters":{{{}}}}}"#, many.join(",")));
+    assert!(error.unwrap_err().to_string().contains("more than 64 parameters"));
 }

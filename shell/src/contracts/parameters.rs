@@ -1,0 +1,84 @@
+//! Reading parameters: few, and each a string, a number or a boolean, as the protocol says.
+//!
+//! Nested values would take many times their text's size in memory, and nobody has a use for them.
+
+use super::Parameters;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use serde_json::Value;
+use std::fmt;
+
+/// Parameters in one place of a message at most.
+const MOST: usize = 64;
+
+/// Reads an object of parameters; `null` is an empty one.
+pub(super) fn read<'de, D: Deserializer<'de>>(json: D) -> Result<Parameters, D::Error> {
+    json.deserialize_any(ParametersVisitor)
+}
+
+struct ParametersVisitor;
+
+impl<'de> Visitor<'de> for ParametersVisitor {
+    type Value = Parameters;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object of at most {MOST} parameters")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Parameters, E> {
+        Ok(Parameters::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
+        let mut parameters = Parameters::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if parameters.len() == MOST {
+                return Err(A::Error::custom(format_args!("more than {MOST} parameters")));
+            }
+            parameters.insert(name, map.next_value::<Scalar>()?.0);
+        }
+        Ok(parameters)
+    }
+}
+
+struct Scalar(Value);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(ScalarVisitor).map(Self)
+    }
+}
+
+struct ScalarVisitor;
+
+impl de::Visitor<'_> for ScalarVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a parameter: a string, a number or a boolean")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+}
