@@ -29,7 +29,7 @@ pub enum RequestError {
         /// Its shape, -1 for any size.
         shape: Vec<i64>,
     },
-    /// An input the model does not have, or one sent twice.
+    /// An input the model does not have.
     #[error("model '{model}' has no place for the input '{input}'; its inputs are {known}")]
     ExtraInput {
         /// The model.
@@ -38,6 +38,14 @@ pub enum RequestError {
         input: String,
         /// The inputs it has.
         known: String,
+    },
+    /// An input sent twice.
+    #[error("the input '{input}' of model '{model}' came twice")]
+    RepeatedInput {
+        /// The model.
+        model: String,
+        /// The input.
+        input: String,
     },
     /// An input of the wrong type.
     #[error("input '{input}' of model '{model}' is {want}, but {got} came")]
@@ -70,6 +78,14 @@ pub enum RequestError {
         model: String,
         /// The rows of each input, in the model's order.
         rows: Vec<usize>,
+    },
+    /// An output asked for twice.
+    #[error("the output '{output}' of model '{model}' is asked for twice")]
+    RepeatedOutput {
+        /// The model.
+        model: String,
+        /// The output.
+        output: String,
     },
     /// An output the model does not have.
     #[error("model '{model}' has no output '{output}'; its outputs are {known}")]
@@ -301,7 +317,17 @@ fn wanted_outputs(
             }
         })
     };
-    request.outputs.iter().map(position).collect::<Result<_, _>>().map(Some)
+    let mut wanted = Vec::new();
+    for output in &request.outputs {
+        let index = position(output)?;
+        // Each repeat would be sent again: a small request must not make a huge answer.
+        if wanted.contains(&index) {
+            let (model, output) = (model.to_owned(), output.name.clone());
+            return Err(RequestError::RepeatedOutput { model, output });
+        }
+        wanted.push(index);
+    }
+    Ok(Some(wanted))
 }
 
 /// Puts the inputs in the model's order and checks each; also gives the number of rows.
@@ -342,8 +368,12 @@ fn check_inputs(
         }
         ordered.push(tensor);
     }
-    if let Some(extra) = inputs.first() {
+    if let Some(extra) = first_extra(io, &inputs) {
         return Err(extra_input(model(), io, extra));
+    }
+    if let Some(again) = inputs.first() {
+        let input = again.name().to_owned();
+        return Err(RequestError::RepeatedInput { model: model(), input });
     }
     if !io.batches {
         return Ok((ordered, 1));
