@@ -4,12 +4,15 @@ use super::ServerLimits;
 use super::error::ApiError;
 use super::model_config::model_config;
 use crate::contracts::rest::{self, HEADER_LENGTH};
-use crate::contracts::{InferResponse, ModelMetadata, ServerMetadata, StatisticsResponse};
+use crate::contracts::{
+    InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
+};
 use crate::service::Service;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
@@ -34,6 +37,15 @@ struct App {
 struct Target {
     model: String,
     version: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<Self>::from_request_parts(parts, state).await;
+        path.map(|Path(target)| target).map_err(|error| ApiError::bad_request(error.body_text()))
+    }
 }
 
 impl Target {
@@ -61,7 +73,8 @@ pub(super) fn router(service: Arc<Service>, limits: ServerLimits) -> Router {
         .merge(model("/v2/models/{model}/versions/{version}"))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(RequestDecompressionLayer::new())
+        // What it does not know is refused in `read_body`, with a message.
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .with_state(App { service, limits })
 }
@@ -77,8 +90,7 @@ async fn no_such_method(method: Method, uri: Uri) -> ApiError {
 }
 
 async fn server_metadata() -> Json<ServerMetadata> {
-    let extensions =
-        ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+    let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
     Json(ServerMetadata {
         name: "tensorforge".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -96,21 +108,21 @@ async fn server_ready(State(app): State<App>) -> Result<(), ApiError> {
     }
 }
 
-async fn model_ready(State(app): State<App>, Path(target): Path<Target>) -> Result<(), ApiError> {
+async fn model_ready(State(app): State<App>, target: Target) -> Result<(), ApiError> {
     app.service.registry().find(&target.model, target.version())?;
     server_ready(State(app)).await
 }
 
 async fn model_metadata(
     State(app): State<App>,
-    Path(target): Path<Target>,
+    target: Target,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     Ok(Json(app.service.metadata(&target.model, target.version())?))
 }
 
 async fn config(
     State(app): State<App>,
-    Path(target): Path<Target>,
+    target: Target,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let model = app.service.registry().find(&target.model, target.version())?;
     Ok(Json(model_config(model)))
@@ -118,7 +130,7 @@ async fn config(
 
 async fn model_statistics(
     State(app): State<App>,
-    Path(target): Path<Target>,
+    target: Target,
 ) -> Result<Json<StatisticsResponse>, ApiError> {
     let model_stats = app.service.statistics(Some(&target.model), target.version())?;
     Ok(Json(StatisticsResponse { model_stats }))
@@ -128,13 +140,34 @@ async fn statistics(State(app): State<App>) -> Result<Json<StatisticsResponse>, 
     Ok(Json(StatisticsResponse { model_stats: app.service.statistics(None, None)? }))
 }
 
-async fn index(State(app): State<App>) -> impl IntoResponse {
-    Json(app.service.index())
+/// What `POST /v2/repository/index` may ask for.
+#[derive(Default, Deserialize)]
+struct IndexRequest {
+    /// Only what can run.
+    #[serde(default)]
+    ready: bool,
+}
+
+async fn index(
+    State(app): State<App>,
+    request: Request<Body>,
+) -> Result<Json<Vec<RepositoryEntry>>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, app.limits).await?;
+    let request: IndexRequest = match body.is_empty() {
+        true => IndexRequest::default(),
+        false => serde_json::from_slice(&body).map_err(|error| {
+            ApiError::bad_request(format!("the index request is not valid: {error}"))
+        })?,
+    };
+    let mut entries = app.service.index();
+    entries.retain(|entry| !request.ready || entry.state == "READY");
+    Ok(Json(entries))
 }
 
 async fn infer(
     State(app): State<App>,
-    Path(target): Path<Target>,
+    target: Target,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
@@ -208,20 +241,35 @@ async fn read_body(
     let limit = limits.max_body;
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let stated = stated.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-    let compressed = headers.contains_key(header::CONTENT_ENCODING);
-    let mut too_long = stated > limit && !compressed;
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("Content-Encoding must be gzip, deflate or identity, not {encoding:?}"),
+        ));
+    }
+    let mut too_long = stated > limit;
     let mut read = 0usize;
     let mut whole = BytesMut::new();
     let mut first: Option<Bytes> = None;
+    let end = tokio::time::sleep(limits.body_timeout);
+    let mut end = std::pin::pin!(end);
     loop {
-        let frame = tokio::time::timeout(limits.read_timeout, body.frame()).await;
-        let Some(frame) = frame.map_err(|_| {
-            let silence = limits.read_timeout;
-            let message = format!("nothing more of the body came for {silence:?}");
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
-        })?
-        else {
-            break;
+        let late = |message| Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message));
+        let frame = tokio::select! {
+            frame = tokio::time::timeout(limits.read_timeout, body.frame()) => frame,
+            () = &mut end => {
+                return late(format!("the body took longer than {:?}", limits.body_timeout));
+            }
+        };
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(_) => {
+                let silence = limits.read_timeout;
+                return late(format!("nothing more of the body came for {silence:?}"));
+            }
         };
         let frame = frame.map_err(|error| {
             ApiError::bad_request(format!("the body could not be read: {error}"))
@@ -262,6 +310,7 @@ async fn read_body(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::response::IntoResponse;
     use std::convert::Infallible;
     use std::pin::Pin;
     use std::task::{Context, Poll};

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// Limits of the network front.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,13 +20,26 @@ pub struct ServerLimits {
     /// Most bytes in one request body, counted after decompression.
     pub max_body: usize,
     /// Longest time for a client to send a request's headers, and longest silence while it sends
-    /// the body: a connection that stops half-way is not kept for ever.
+    /// the body: a connection that stops half-way is not kept for ever. A connection without a
+    /// request is closed after this time too.
     pub read_timeout: Duration,
+    /// Longest time for a whole request body.
+    pub body_timeout: Duration,
+    /// Longest time that a stop waits for clients to take their last answers.
+    pub close_timeout: Duration,
+    /// Connections open at once; further ones wait to be accepted.
+    pub max_connections: usize,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { max_body: 64 << 20, read_timeout: Duration::from_secs(30) }
+        Self {
+            max_body: 64 << 20,
+            read_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(300),
+            close_timeout: Duration::from_secs(5),
+            max_connections: 4096,
+        }
     }
 }
 
@@ -55,16 +69,26 @@ impl Server {
 
     /// Serves until `stop` completes, then drains: the service refuses new requests, the ones it
     /// holds are answered, and open connections are closed after their current answer.
+    ///
+    /// A client that closes its sending side after a request counts as gone.
     pub async fn serve(self, service: Arc<Service>, stop: impl Future<Output = ()>) {
         let app = http::router(Arc::clone(&service), self.limits);
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.limits.read_timeout);
         let connections = GracefulShutdown::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let places = Arc::new(Semaphore::new(self.limits.max_connections));
+        let accept = async || {
+            // Never closed, so there is always a place in the end.
+            let place = Arc::clone(&places).acquire_owned().await;
+            self.listener.accept().await.map(|(stream, _)| (stream, place))
+        };
         let mut stop = std::pin::pin!(stop);
         loop {
-            let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+            while tasks.try_join_next().is_some() {}
+            let (stream, place) = tokio::select! {
+                accepted = accept() => match accepted {
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         // Out of file descriptors or a connection gone before it was taken.
                         // Waiting a little lets some of them close.
@@ -82,7 +106,8 @@ impl Server {
             let connection = builder
                 .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
             let connection = connections.watch(connection);
-            tokio::spawn(async move {
+            tasks.spawn(async move {
+                let _place = place;
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "connection ended");
                 }
@@ -90,6 +115,10 @@ impl Server {
         }
         drop(self.listener);
         service.drain().await;
-        connections.shutdown().await;
+        // Every request is answered. Whoever has not taken its answer, or not finished its request,
+        // by now holds up the stop for a moment only; dropping the tasks closes its connection.
+        if tokio::time::timeout(self.limits.close_timeout, connections.shutdown()).await.is_err() {
+            tracing::info!("closed connections that did not end by themselves");
+        }
     }
 }
