@@ -84,6 +84,8 @@ fn start_logging(verbose: u8) {
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A log that cannot be written is no reason to write about it there.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(output::colours(&std::io::stderr()))
         .init();

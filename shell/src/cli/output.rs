@@ -51,11 +51,17 @@ impl Output {
             true => ("\x1b[1;31m", "\x1b[1m", "\x1b[0m"),
             false => ("", "", ""),
         };
-        eprintln!("{red}error:{plain} {}", error.message);
+        notice(&format!("{red}error:{plain} {}", error.message));
         if let Some(help) = &error.help {
-            eprintln!("{bold}help:{plain} {help}");
+            notice(&format!("{bold}help:{plain} {help}"));
         }
     }
+}
+
+/// Tells the person at the terminal something beside the results. A standard error that is gone
+/// must not end a server that has requests in hand.
+pub(super) fn notice(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Whether `stream` is a terminal that may be written to in colour.

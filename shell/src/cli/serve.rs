@@ -1,6 +1,7 @@
 //! `tensorforge serve`: loads the models and answers requests until told to stop.
 
 use super::models::list;
+use super::output::notice;
 use super::{CliError, Output};
 use crate::batch_scheduler::BatchScheduler;
 use crate::clock::Clock;
@@ -110,7 +111,7 @@ async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<()
     let serving = server.serve(Arc::clone(&service), async {
         stop.requested().await;
         let pending = service.pending();
-        eprintln!("draining: {pending} requests in hand (Ctrl-C again stops at once)");
+        notice(&format!("draining: {pending} requests in hand (Ctrl-C again stops at once)"));
         // The other end waits as long as this function runs.
         let _ = draining.send(stop);
     });
@@ -127,7 +128,7 @@ async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<()
         () = serving => Ok(()),
         // Threads that still run a model cannot be stopped; the process ends under them.
         message = give_up => {
-            eprintln!("error: {message}");
+            notice(&format!("error: {message}"));
             std::process::exit(1);
         }
     }
@@ -187,7 +188,7 @@ fn load_models(args: &Args) -> Result<Registry, CliError> {
     let broken: Vec<&RepositoryEntry> =
         index.iter().filter(|entry| !entry.reason.is_empty()).collect();
     for RepositoryEntry { name, version, reason, .. } in &broken {
-        eprintln!("warning: model '{name}' version {version} is not served: {reason}");
+        notice(&format!("warning: model '{name}' version {version} is not served: {reason}"));
     }
     if index.is_empty() {
         return Err(CliError::unusable(format!("there is no model in {folder}"))
