@@ -136,9 +136,17 @@ impl Registry {
                     config.check().map_err(|error| error.to_string())?;
                     Ok(config)
                 });
+            let subfolders = match folders(&folder) {
+                Ok(subfolders) => subfolders,
+                // Such as the lost+found of a file system of its own.
+                Err(error) => {
+                    tracing::warn!(%error, "left out of the repository");
+                    continue;
+                }
+            };
             let mut versions = BTreeMap::new();
-            for (version, folder) in folders(&folder)? {
-                let Ok(version) = version.parse::<u64>() else { continue };
+            for (version, folder) in subfolders {
+                let Some(version) = parse_version(&version) else { continue };
                 let loaded = config.clone().and_then(|config| {
                     let executor = loader(&folder.join("model.onnx"), &config)
                         .map_err(|error| error.to_string())?;
@@ -179,16 +187,13 @@ impl Registry {
     ) -> Result<&Arc<LoadedModel>, LookupError> {
         let versions = self.versions(name)?;
         let state = match version {
-            Some(version) => {
-                let number = version.parse::<u64>().ok();
-                number.and_then(|number| versions.get(&number)).ok_or_else(|| {
-                    LookupError::UnknownVersion {
-                        name: name.to_owned(),
-                        version: version.to_owned(),
-                        known: versions.keys().map(u64::to_string).collect(),
-                    }
-                })?
-            }
+            Some(version) => parse_version(version)
+                .and_then(|number| versions.get(&number))
+                .ok_or_else(|| LookupError::UnknownVersion {
+                    name: name.to_owned(),
+                    version: version.to_owned(),
+                    known: versions.keys().map(u64::to_string).collect(),
+                })?,
             None => {
                 let mut newest = versions.values().rev();
                 newest.clone().find(|state| state.ready().is_some()).or(newest.next()).ok_or_else(
@@ -237,6 +242,11 @@ impl Registry {
             known: self.models.keys().cloned().collect(),
         })
     }
+}
+
+/// A version as it is written: `01` and `+1` are not 1.
+fn parse_version(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 /// The folders directly below `root` by name, hidden ones left out.
