@@ -81,18 +81,19 @@ impl<J: Send + 'static> WorkerPool<J> {
     ) -> std::io::Result<Self> {
         let queue = receiver.0;
         let run = Arc::new(run);
-        let threads = (0..threads.max(1))
-            .map(|index| {
-                let (queue, run) = (Arc::clone(&queue), Arc::clone(&run));
-                std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
-                    while let Some(job) = queue.next() {
-                        // The panic hook has reported it; there is nothing left to mend.
-                        let _ = catch_unwind(AssertUnwindSafe(|| run(job)));
-                    }
-                })
-            })
-            .collect::<std::io::Result<_>>()?;
-        Ok(Self { queue, threads })
+        // Made first, so that the threads already started end when one cannot be.
+        let mut pool = Self { queue, threads: Vec::new() };
+        for index in 0..threads.max(1) {
+            let (queue, run) = (Arc::clone(&pool.queue), Arc::clone(&run));
+            let thread = std::thread::Builder::new().name(format!("{name}-{index}"));
+            pool.threads.push(thread.spawn(move || {
+                while let Some(job) = queue.next() {
+                    // The panic hook has reported it; there is nothing left to mend.
+                    let _ = catch_unwind(AssertUnwindSafe(|| run(job)));
+                }
+            })?);
+        }
+        Ok(pool)
     }
 }
 

@@ -228,7 +228,8 @@ impl Tensor {
     /// Number of elements.
     #[must_use]
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        // It was countable when the tensor was made.
+        element_count(&self.shape).unwrap_or(0)
     }
 
     /// Its values in the protocol's binary layout.

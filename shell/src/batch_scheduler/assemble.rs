@@ -1,6 +1,6 @@
 //! Joining the rows of several requests into one batch, and splitting the answer again.
 
-use crate::models::{DataType, Tensor, TensorError};
+use crate::models::{DataType, Tensor, TensorError, element_count};
 use bytes::Bytes;
 
 /// Joins the same input of several requests along the first dimension and pads with zeros (empty
@@ -19,7 +19,7 @@ pub(super) fn join(parts: &[&Tensor], padded: usize) -> Result<Tensor, TensorErr
     }
     let mut shape = first.shape().to_vec();
     shape[0] = padded;
-    let row_elements: usize = shape[1..].iter().product();
+    let row_elements = row_elements(&shape);
     // An empty BYTES element is its four-byte length.
     let padding = (padded - rows) * row_elements * first.datatype().size().unwrap_or(4);
     let filled: usize = parts.iter().map(|part| part.data().len()).sum();
@@ -37,7 +37,7 @@ pub(super) fn join(parts: &[&Tensor], padded: usize) -> Result<Tensor, TensorErr
 /// # Errors
 /// [`TensorError`] when the output has fewer rows than asked for.
 pub(super) fn split(output: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>, TensorError> {
-    let row_elements: usize = output.shape()[1..].iter().product();
+    let row_elements = row_elements(output.shape());
     let mut rest = output.data().clone();
     rows.iter()
         .map(|&rows| {
@@ -48,6 +48,11 @@ pub(super) fn split(output: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>, Tens
             Tensor::new(output.name(), output.datatype(), shape, data)
         })
         .collect()
+}
+
+/// Elements in one row. Of an empty tensor the dimensions may multiply to more than can be counted.
+fn row_elements(shape: &[usize]) -> usize {
+    element_count(&shape[1..]).unwrap_or(0)
 }
 
 /// Bytes that the first `elements` elements of `data` take.

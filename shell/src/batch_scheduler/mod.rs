@@ -69,7 +69,8 @@ fn refusal(why: &Refused) -> String {
         Refused::ModelQueueFull { max_queued } => {
             format!("the model's queue is full: {max_queued} requests wait already")
         }
-        _ => "the server's queue is full".into(),
+        _ => "the server's queue is full: too many requests, or too many different shapes, wait"
+            .into(),
     }
 }
 
@@ -330,6 +331,8 @@ struct Actions {
     /// Signatures of the requests that left the queue or never entered it.
     left: Vec<u32>,
     ticket: Option<Ticket>,
+    /// Kept until the lock is released: freeing large tensors takes its time.
+    cancelled: Vec<BoxedRequest>,
 }
 
 impl ActionSink<BoxedRequest> for Actions {
@@ -353,5 +356,6 @@ impl ActionSink<BoxedRequest> for Actions {
 
     fn cancelled(&mut self, request: Request<BoxedRequest>) {
         self.left.push(request.key.signature);
+        self.cancelled.push(request.payload);
     }
 }
