@@ -117,17 +117,21 @@ mod bad_input {
         let input = good.strip_prefix(r#"{"inputs":["#).and_then(|rest| rest.strip_suffix("]}"));
         let input = input.expect("one input");
         let other = input.replace("image", "mask");
-        for extra in [&other, input] {
-            let both = format!(r#"{{"inputs":[{input},{extra}]}}"#);
-            let name = if extra == input { "image" } else { "mask" };
-            let words = format!("no place for the input '{name}'; its inputs are 'image'");
-            check(400, &words, &infer("", both.as_bytes()));
-        }
+        let with = |extra: &str| format!(r#"{{"inputs":[{input},{extra}]}}"#);
+        let words = "no place for the input 'mask'; its inputs are 'image'";
+        check(400, words, &infer("", with(&other).as_bytes()));
+        let words = "the input 'image' of model 'digits' came twice";
+        check(400, words, &infer("", with(input).as_bytes()));
         let misspelt = format!(r#"{{"inputs":[{other}]}}"#);
         check(400, "no place for the input 'mask'", &infer("", misspelt.as_bytes()));
         let output = format!(r#"{{"inputs":[{input}],"outputs":[{{"name":"logits"}}]}}"#);
         let words = "no output 'logits'; its outputs are 'probabilities', 'label'";
         check(400, words, &infer("", output.as_bytes()));
+        let label = r#"{"name":"label"}"#;
+        let twice = format!(r#"{{"inputs":[{input}],"outputs":[{label},{label}]}}"#);
+        check(400, "'label' of model 'digits' is asked for twice", &infer("", twice.as_bytes()));
+        let nested = format!(r#"{{"inputs":[{input}],"parameters":{{"a":[[]]}}}}"#);
+        check(400, "expected a parameter: a string", &infer("", nested.as_bytes()));
     }
 
     #[test]
@@ -140,6 +144,10 @@ mod bad_input {
         check(404, "model 'digits' has no version '9'; it has 1", &version);
         let version = post(address, "/v2/models/digits/versions/one/infer", "", &body);
         check(404, "no version 'one'", &version);
+        check(404, "no version '+01'", &get(address, "/v2/models/digits/versions/+01/ready"));
+        check(400, "Invalid UTF-8", &get(address, "/v2/models/%ff/ready"));
+        let answer = post(address, "/v2/repository/index", "", b"{\"ready\":1}");
+        check(400, "the index request is not valid", &answer);
         check(404, "nothing answers GET /v3", &get(address, "/v3"));
         check(404, "unknown model '../etc'", &get(address, "/v2/models/..%2Fetc"));
         check(405, "does not take GET", &get(address, INFER));
@@ -177,7 +185,7 @@ mod bad_input {
         let answer = infer("Content-Encoding: gzip\r\n", &good_body());
         check(400, "the body could not be read", &answer);
         let answer = infer("Content-Encoding: zip\r\n", &good_body());
-        assert_eq!(answer.status, 415, "{}", answer.head);
+        check(415, "must be gzip, deflate or identity, not \"zip\"", &answer);
     }
 
     #[test]
@@ -243,6 +251,8 @@ mod bad_input {
             assert_eq!(answer.status, status, "{name}/{version}");
         }
         assert_eq!(index.as_array().unwrap().len(), 7);
+        let ready = post(address, "/v2/repository/index", "", b"{\"ready\":true}").json();
+        assert_eq!(ready.as_array().unwrap().len(), 1, "{ready}");
         // Without a version named, the newest one that runs.
         assert_eq!(post(address, INFER, "", &good_body()).json()["model_version"], "1");
 

@@ -7,10 +7,12 @@
 
 mod end_to_end {
     use serde_json::Value;
-    use std::process::Command;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpStream;
+    use std::process::{Command, Stdio};
     use tensorforge::models::DataType;
     use tensorforge_tests::onnx;
-    use tensorforge_tests::program::{Server, python, root};
+    use tensorforge_tests::program::{Server, path, python, root};
     use tensorforge_tests::raw_http;
 
     fn report(server: &Server) -> Value {
@@ -189,6 +191,37 @@ mod end_to_end {
             let answer = waiting.join().unwrap();
             assert_eq!(answer.status, 200, "{signal}: {}", answer.head);
         }
+    }
+
+    #[test]
+    fn a_client_that_dawdles_does_not_hold_up_the_stop() {
+        // Far beyond the time that a stop grants, and this test with it.
+        let server = Server::start(&["--drain-timeout", "1h"]);
+        let mut dawdling = TcpStream::connect(server.address()).unwrap();
+        dawdling
+            .write_all(b"POST /v2/models/digits/infer HTTP/1.1\r\nContent-Length: 9\r\n")
+            .unwrap();
+        // An answered request: the server has accepted the connection before it by now.
+        assert_eq!(raw_http::get(server.address(), "/v2/health/ready").status, 200);
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+    }
+
+    #[test]
+    fn a_stop_is_clean_when_nobody_reads_the_log() {
+        let mut child = Command::new(path())
+            .args(["--json", "serve", "--address", "127.0.0.1:0"])
+            .current_dir(root())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        drop(child.stderr.take());
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "not killed by a panic");
     }
 
     /// Waits until the server holds `count` requests that were not answered.
