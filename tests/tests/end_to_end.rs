@@ -185,7 +185,7 @@ mod end_to_end {
             let waiting = std::thread::spawn(move || {
                 raw_http::post(address, "/v2/models/digits/infer", "", &body)
             });
-            until_queued(&server, 1);
+            until(&server, "digits", |figures| figures["pending"] == 1);
             server.signal(signal);
             assert_eq!(server.wait().code(), Some(0), "{signal}");
             let answer = waiting.join().unwrap();
@@ -193,16 +193,33 @@ mod end_to_end {
         }
     }
 
+    /// One never finishes its request, the other never reads its answer of 32 MiB.
     #[test]
-    fn a_client_that_dawdles_does_not_hold_up_the_stop() {
-        // Far beyond the time that a stop grants, and this test with it.
-        let server = Server::start(&["--drain-timeout", "1h"]);
-        let mut dawdling = TcpStream::connect(server.address()).unwrap();
-        dawdling
-            .write_all(b"POST /v2/models/digits/infer HTTP/1.1\r\nContent-Length: 9\r\n")
-            .unwrap();
-        // An answered request: the server has accepted the connection before it by now.
-        assert_eq!(raw_http::get(server.address(), "/v2/health/ready").status, 200);
+    fn clients_that_dawdle_do_not_hold_up_the_stop() {
+        let models = tempfile::tempdir().unwrap();
+        let folder = models.path().join("wide/1");
+        std::fs::create_dir_all(&folder).unwrap();
+        let wide = onnx::identity(DataType::Fp32, &[onnx::BATCH, onnx::Dim::Size(1 << 20)]);
+        std::fs::write(folder.join("model.onnx"), wide).unwrap();
+        let folder = models.path().to_str().unwrap();
+        // Shorter than the server's patience with a slow sender (30 s), longer than that with a
+        // dawdler (5 s): who holds up the stop makes it end with 1.
+        let server = Server::start(&["--models", folder, "--drain-timeout", "20s"]);
+
+        let mut unfinished = TcpStream::connect(server.address()).unwrap();
+        unfinished.write_all(b"POST /v2/models/wide/infer HTTP/1.1\r\nHost: t\r\n").unwrap();
+        let json = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[8,1048576],
+            "parameters":{"binary_data_size":33554432}}],"parameters":{"binary_data_output":true}}"#;
+        let (header, length) = (json.len(), json.len() + (32 << 20));
+        let head = format!(
+            "POST /v2/models/wide/infer HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\
+             Inference-Header-Content-Length: {header}\r\n\r\n{json}"
+        );
+        let mut unread = TcpStream::connect(server.address()).unwrap();
+        unread.write_all(head.as_bytes()).unwrap();
+        unread.write_all(&vec![0; 32 << 20]).unwrap();
+        until(&server, "wide", |figures| figures["inference_stats"]["success"]["count"] == 1);
+
         server.signal("TERM");
         assert_eq!(server.wait().code(), Some(0));
     }
@@ -224,13 +241,10 @@ mod end_to_end {
         assert_eq!(child.wait().unwrap().code(), Some(0), "not killed by a panic");
     }
 
-    /// Waits until the server holds `count` requests that were not answered.
-    fn until_queued(server: &Server, count: u64) {
-        loop {
-            let answer = raw_http::get(server.address(), "/v2/models/digits/stats");
-            if answer.json()["model_stats"][0]["pending"].as_u64() == Some(count) {
-                return;
-            }
+    /// Waits until the model's statistics are as `wanted`.
+    fn until(server: &Server, model: &str, wanted: impl Fn(&Value) -> bool) {
+        let path = format!("/v2/models/{model}/stats");
+        while !wanted(&raw_http::get(server.address(), &path).json()["model_stats"][0]) {
             std::thread::yield_now();
         }
     }
