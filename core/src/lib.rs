@@ -38,7 +38,7 @@
 //! ```
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
@@ -46,6 +46,7 @@ extern crate std;
 pub mod batch;
 pub mod engine;
 pub mod queue;
+mod sync;
 pub mod time;
 
 pub use batch::{Batch, BatchKey, BatchLimits, ClosingReason, ModelId, Planner, Request, Ticket};
