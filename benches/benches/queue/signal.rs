@@ -25,6 +25,9 @@ static INSTRUCTION: AtomicUsize = AtomicUsize::new(0);
 /// How long to go on trying: a thread that only waits elsewhere is never inside.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// In pauses of half a millisecond: nothing waits for ever, whatever the victim holds.
+const LONGEST_HOLD: u32 = 40_000;
+
 extern "C" fn hold(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the address of this thread's errno is valid as long as the thread is.
     let errno = unsafe { *libc::__errno_location() };
@@ -32,7 +35,10 @@ extern "C" fn hold(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         INSTRUCTION.store(instruction(context), Ordering::Relaxed);
         HELD.store(true, Ordering::Release);
         let pause = libc::timespec { tv_sec: 0, tv_nsec: 500_000 };
-        while !RELEASED.load(Ordering::Acquire) {
+        for _ in 0..LONGEST_HOLD {
+            if RELEASED.load(Ordering::Acquire) {
+                break;
+            }
             // SAFETY: nanosleep may be called in a handler; it reads `pause` and writes nothing.
             unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
         }

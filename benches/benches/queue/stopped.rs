@@ -37,11 +37,9 @@ impl Stopped {
 
     pub(crate) fn targets(&self) -> Vec<Target> {
         let (_, ours) = &self.rows[0];
-        vec![Target::at_least(
-            "the others' worst throughput / undisturbed".into(),
-            WANTED,
-            ours.worst,
-        )]
+        let what =
+            format!("the others' worst window / undisturbed (by noise alone: {:.2})", ours.noise);
+        vec![Target::at_least(what, WANTED, ours.worst)]
     }
 
     pub(crate) fn print(&self) {
