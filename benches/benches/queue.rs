@@ -1,7 +1,7 @@
 //! The priority queue and the limiter against what people use today, interleaved in one run, with
 //! the ratios and whether they reach what was asked.
 //!
-//! `cargo bench --bench queue`, about six minutes; `-- --help` names the options. To compare
+//! `cargo bench --bench queue`, four to six minutes; `-- --help` names the options. To compare
 //! another queue, implement `Subject` for it and name it in `Kind`.
 
 #[path = "queue/arguments.rs"]
@@ -20,6 +20,8 @@ mod limiter_cell;
 mod limiters;
 #[path = "queue/load.rs"]
 mod load;
+#[path = "queue/machine.rs"]
+mod machine;
 #[path = "queue/ours.rs"]
 mod ours;
 #[path = "queue/ours_limiter.rs"]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tensorforge_benches::median;
 
 use crate::load::{Latency, Load, Priorities, Quantiles, Speed, Throughput};
+use crate::machine;
 use crate::subject::Kind;
 use crate::target::Target;
 
@@ -14,6 +15,8 @@ pub(crate) struct Cell {
     pub(crate) load: Load,
     /// Ours first.
     pub(crate) rows: Vec<Row>,
+    /// Nanoseconds a cache line took to another processor and back, in the median round.
+    round_trip: f64,
 }
 
 pub(crate) struct Row {
@@ -57,7 +60,9 @@ impl Cell {
         };
         let row = |&kind| Row { kind, speeds: vec![], quantiles: vec![] };
         let mut rows: Vec<Row> = kinds.iter().map(row).collect();
+        let mut round_trips = vec![];
         for _ in 0..rounds {
+            round_trips.push(machine::round_trip());
             for row in &mut rows {
                 row.speeds.push(row.kind.build(load.capacity(), Throughput(load)));
             }
@@ -65,7 +70,7 @@ impl Cell {
                 row.quantiles.push(row.kind.build(load.capacity(), Latency(load)));
             }
         }
-        Self { load, rows }
+        Self { load, rows, round_trip: median(round_trips) }
     }
 
     /// Ours divided by `kind`'s throughput.
@@ -120,7 +125,8 @@ impl Cell {
     }
 
     pub(crate) fn print(&self) {
-        println!("\n{}", self.title());
+        let round_trip = self.round_trip;
+        println!("\n{} (processor to processor and back: {round_trip:.0} ns)", self.title());
         println!(
             "  {:<30} {:>7} {:>6} {:>8} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6} {:>5}",
             "",
@@ -185,6 +191,7 @@ impl Cell {
             "prefill": self.load.prefill,
             "priorities": self.load.priorities.name(),
             "threads": self.load.threads,
+            "processor_round_trip_ns": self.round_trip,
             "subjects": rows,
             "targets": self.targets().iter().map(Target::json).collect::<Vec<_>>(),
         })

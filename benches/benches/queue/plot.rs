@@ -38,8 +38,8 @@ pub(crate) fn svg(cells: &[Cell]) -> String {
     let mut svg = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {tall}' \
          font-family='sans-serif' font-size='12'>\n<rect width='100%' height='100%' fill='white'/>\n\
-         <text x='16' y='24' font-size='15'>Throughput of {} over each rival's, same run (log \
-         scale; above the line is faster; dashes: what is asked over std's heap)</text>\n",
+         <text x='16' y='24' font-size='14'>Throughput of {} over each rival's in the same \
+         run (log scale; dashes: the ratio wanted to std's heap)</text>\n",
         escaped(Kind::Ours.name())
     );
     for (index, (kind, colour)) in RIVALS.into_iter().enumerate() {
