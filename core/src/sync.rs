@@ -24,6 +24,35 @@ pub(crate) use portable_atomic::{AtomicPtr, AtomicU32, AtomicU64};
 #[cfg(all(test, not(loom)))]
 pub(crate) use stepped::{AtomicPtr, AtomicU32, AtomicU64};
 
+/// A function that is `const`, except in a loom model, whose atomics register themselves when built.
+macro_rules! const_unless_loom {
+    ($(#[$meta:meta])* $visible:vis fn $name:ident($($argument:tt)*) -> $answer:ty $body:block) => {
+        #[cfg(not(loom))]
+        $(#[$meta])*
+        $visible const fn $name($($argument)*) -> $answer $body
+
+        #[cfg(loom)]
+        $(#[$meta])*
+        $visible fn $name($($argument)*) -> $answer $body
+    };
+}
+pub(crate) use const_unless_loom;
+
+/// An array whose elements are built one by one, in a `const` function unless under loom.
+macro_rules! array_of {
+    ($element:expr; $length:expr) => {{
+        #[cfg(not(loom))]
+        {
+            [const { $element }; $length]
+        }
+        #[cfg(loom)]
+        {
+            core::array::from_fn::<_, { $length }, _>(|_| $element)
+        }
+    }};
+}
+pub(crate) use array_of;
+
 /// loom's shape of `UnsafeCell`: access only inside a closure, which loom can watch.
 #[cfg(not(loom))]
 #[derive(Debug)]
@@ -115,6 +144,16 @@ mod stepped {
                 pub(crate) fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
                     step();
                     self.0.fetch_sub(value, order)
+                }
+                pub(crate) fn compare_exchange_weak(
+                    &self,
+                    expected: $int,
+                    new: $int,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$int, $int> {
+                    step();
+                    self.0.compare_exchange_weak(expected, new, success, failure)
                 }
                 pub(crate) fn compare_exchange(
                     &self,
