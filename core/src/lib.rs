@@ -43,6 +43,9 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
 pub mod batch;
 pub mod engine;
 pub mod queue;

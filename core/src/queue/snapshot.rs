@@ -4,7 +4,7 @@
 //! the items of one priority in order of arrival, linked from slot to slot. What does not fit in
 //! the front is in the heap.
 
-use super::word::{NONE, id, id_bits, number, number_bits};
+use super::word::{ID_BITS, NONE, id, id_bits, number, number_bits};
 use crate::sync::{AtomicU64, Ordering, array_of, const_unless_loom};
 
 /// Priorities that the front holds at a time.
@@ -17,6 +17,8 @@ const WORDS: usize = RUNS + LEVELS;
 
 const SEQUENCE: usize = 0;
 const COUNTS: usize = 1; // size, first free slot, first free node
+const FREE_SLOT: u32 = ID_BITS;
+const FREE_NODE: u32 = 2 * ID_BITS;
 const HEAP: usize = 2; // heap's root, pending link from, pending link to
 const FRONT: usize = 3; // the heap's highest priority, which runs are there
 
@@ -90,19 +92,32 @@ impl Snapshot {
     }
 
     #[inline(always)]
-    pub(super) fn free_slot(&self) -> u32 {
-        number(self.0[COUNTS], 21)
+    pub(super) fn set_size(&mut self, size: u32) {
+        self.0[COUNTS] = self.0[COUNTS] & !u64::from(NONE) | number_bits(size, 0);
+    }
+
+    // A zeroed queue of `capacity` has everything in its free lists, from the last on.
+
+    #[inline(always)]
+    pub(super) fn free_slot(&self, capacity: u32) -> u32 {
+        from_last(number(self.0[COUNTS], FREE_SLOT), capacity)
     }
 
     #[inline(always)]
-    pub(super) fn free_node(&self) -> u32 {
-        number(self.0[COUNTS], 42)
+    pub(super) fn set_free_slot(&mut self, slot: u32, capacity: u32) {
+        self.0[COUNTS] = self.0[COUNTS] & !(u64::from(NONE) << FREE_SLOT)
+            | number_bits(from_last(slot, capacity), FREE_SLOT);
     }
 
     #[inline(always)]
-    pub(super) fn set_counts(&mut self, size: u32, free_slot: u32, free_node: u32) {
-        self.0[COUNTS] =
-            number_bits(size, 0) | number_bits(free_slot, 21) | number_bits(free_node, 42);
+    pub(super) fn free_node(&self, capacity: u32) -> u32 {
+        from_last(number(self.0[COUNTS], FREE_NODE), capacity)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_free_node(&mut self, node: u32, capacity: u32) {
+        self.0[COUNTS] = self.0[COUNTS] & !(u64::from(NONE) << FREE_NODE)
+            | number_bits(from_last(node, capacity), FREE_NODE);
     }
 
     /// The heap's root.
@@ -118,7 +133,7 @@ impl Snapshot {
 
     #[inline(always)]
     pub(super) fn pending_link(&self) -> PendingLink {
-        PendingLink { from: id(self.0[HEAP], 21), to: id(self.0[HEAP], 42) }
+        PendingLink { from: id(self.0[HEAP], ID_BITS), to: id(self.0[HEAP], 2 * ID_BITS) }
     }
 
     #[inline(always)]
@@ -129,7 +144,7 @@ impl Snapshot {
     #[inline(always)]
     pub(super) fn set_pending_link(&mut self, link: PendingLink) {
         self.clear_pending_link();
-        self.0[HEAP] |= id_bits(link.from, 21) | id_bits(link.to, 42);
+        self.0[HEAP] |= id_bits(link.from, ID_BITS) | id_bits(link.to, 2 * ID_BITS);
     }
 
     /// The priority at the heap's root, if there is one.
@@ -162,12 +177,12 @@ impl Snapshot {
     #[inline(always)]
     pub(super) fn run(&self, level: usize) -> Run {
         let word = self.0[RUNS + level];
-        Run { head: number(word, 0), tail: number(word, 21) }
+        Run { head: number(word, 0), tail: number(word, ID_BITS) }
     }
 
     #[inline(always)]
     pub(super) fn set_run(&mut self, level: usize, run: Run) {
-        self.0[RUNS + level] = number_bits(run.head, 0) | number_bits(run.tail, 21);
+        self.0[RUNS + level] = number_bits(run.head, 0) | number_bits(run.tail, ID_BITS);
     }
 
     /// Puts a run of `priority` at `level`.
@@ -185,9 +200,14 @@ impl Snapshot {
         self.set_occupied(self.occupied() & !(1 << level));
     }
 
-    #[inline(always)]
-    pub(super) fn vacate_all(&mut self) {
-        self.set_occupied(0);
+    /// The same without any item.
+    pub(super) fn emptied(&self) -> Self {
+        let mut words = [0; WORDS];
+        words[SEQUENCE] = self.0[SEQUENCE];
+        words[COUNTS] = self.0[COUNTS];
+        let mut emptied = Self(words);
+        emptied.set_size(0);
+        emptied
     }
 
     /// The level of `priority`, if it has a run in the front.
@@ -230,6 +250,12 @@ impl Snapshot {
         }
         (best & 0xff) as usize
     }
+}
+
+/// An identifier counted from the last of `capacity` down, and back.
+#[inline(always)]
+fn from_last(id: u32, capacity: u32) -> u32 {
+    capacity.wrapping_sub(1).wrapping_sub(id) & NONE
 }
 
 #[inline(always)]

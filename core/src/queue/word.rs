@@ -66,7 +66,7 @@ impl Link {
         Age(self.0 >> ID_BITS)
     }
 
-    /// A free slot `of`, followed by `next` in the free list. Zero means "the one after me".
+    /// A free slot `of`, followed by `next` in the free list.
     #[inline(always)]
     pub(super) const fn free(sequence: u64, of: u32, next: u32) -> Self {
         Self(sequence << ID_BITS | free_bits(of, next))
@@ -78,16 +78,16 @@ impl Link {
     }
 }
 
-/// How a free list names what follows `of`: by its distance, so that zeroed memory is the list of
-/// everything in order.
+/// How a free list names what follows `of`: by its distance. Zero is "the one before me", and
+/// before 0 is `NONE`, so that zeroed memory is the list of everything, last first.
 #[inline(always)]
 pub(super) const fn free_bits(of: u32, next: u32) -> u64 {
-    (next.wrapping_sub(of).wrapping_sub(1) & NONE) as u64
+    (of.wrapping_sub(next).wrapping_sub(1) & NONE) as u64
 }
 
 #[inline(always)]
 pub(super) const fn next_free(word: u64, of: u32) -> u32 {
-    (word as u32 & NONE).wrapping_add(of).wrapping_add(1) & NONE
+    of.wrapping_sub(word as u32).wrapping_sub(1) & NONE
 }
 
 /// When an item came, modulo 2^43: ordered as long as two that are compared came within 2^42
@@ -114,10 +114,10 @@ mod tests {
     fn zeroed_memory_is_empty_and_chained_in_order() {
         assert_eq!(id(0, 0), NONE);
         assert_eq!(Link(0).next(), NONE);
-        for slot in [0, 1, 77, NONE - 2] {
-            assert_eq!(Link(0).next_free(slot), slot + 1);
+        for slot in [1, 2, 77, NONE - 1] {
+            assert_eq!(Link(0).next_free(slot), slot - 1);
         }
-        assert_eq!(Link(0).next_free(NONE - 1), NONE, "the last of all is followed by none");
+        assert_eq!(Link(0).next_free(0), NONE);
     }
 
     proptest! {

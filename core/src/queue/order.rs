@@ -1,0 +1,163 @@
+//! The strict order, as edits of a private copy of the state: nothing here is seen by others until
+//! the copy is published.
+//!
+//! Every function may meet torn reads when the queue has moved on: it then returns `None`, or an
+//! edit whose compare-and-swap fails, in bounded time.
+
+use super::Queue;
+use super::leftist::{self, HeapRun, Memory, NO_DEADLINE};
+use super::seat::{NODES, SpareNodes};
+use super::snapshot::{PendingLink, Run, Snapshot};
+use super::storage::{Node, Storage};
+use super::word::{Age, NONE};
+
+/// A private copy of the heap's path, written into the seat's spare nodes.
+pub(super) struct HeapEdit<'a, T, S: Storage<T>> {
+    queue: &'a Queue<T, S>,
+    spares: SpareNodes<'a>,
+    used: usize,
+    retired: [u32; NODES],
+}
+
+impl<'a, T, S: Storage<T>> HeapEdit<'a, T, S> {
+    pub(super) fn new(queue: &'a Queue<T, S>, spares: SpareNodes<'a>) -> Self {
+        Self { queue, spares, used: 0, retired: [NONE; NODES] }
+    }
+
+    /// The edit was published: what it replaced is spare now.
+    pub(super) fn keep(&self) {
+        for (place, node) in self.retired.iter().enumerate().take(self.used) {
+            self.spares.set(place, *node);
+        }
+    }
+
+    /// Adds `run` to the heap of `next`.
+    pub(super) fn insert(&mut self, next: &mut Snapshot, run: HeapRun) -> Option<()> {
+        let taken = next.free_node(self.queue.capacity);
+        let rest = self.node(taken)?.next_free(taken);
+        let single = self.fresh(taken)?;
+        leftist::write_single(self.node(single)?, run);
+        let root = leftist::insert(self, next.heap(), single)?;
+        next.set_heap(root);
+        next.set_free_node(rest, self.queue.capacity);
+        next.set_heap_priority(leftist::run_of(self.node(root)?).priority);
+        Some(())
+    }
+
+    /// Removes the first item from the heap of `next` and returns its slot.
+    pub(super) fn remove_first(&mut self, next: &mut Snapshot) -> Option<u32> {
+        let root = next.heap();
+        let run = leftist::run_of(self.node(root)?);
+        let following = self.queue.slot(run.head)?.link().next();
+        if following != NONE {
+            next.set_heap(leftist::advance(self, root, following)?);
+            return Some(run.head);
+        }
+        let rest = leftist::remove_first(self, root)?;
+        next.set_heap(rest);
+        // One node fewer: a spare one goes to the free list, the old root becomes spare.
+        let freed = self.fresh(root)?;
+        self.node(freed)?.set_next_free(freed, next.free_node(self.queue.capacity));
+        next.set_free_node(freed, self.queue.capacity);
+        if rest != NONE {
+            next.set_heap_priority(leftist::run_of(self.node(rest)?).priority);
+        }
+        Some(run.head)
+    }
+}
+
+impl<T, S: Storage<T>> Memory for HeapEdit<'_, T, S> {
+    fn node(&self, id: u32) -> Option<&Node> {
+        self.queue.node(id)
+    }
+
+    fn age(&self, slot: u32) -> Option<Age> {
+        Some(self.queue.slot(slot)?.link().age())
+    }
+
+    fn fresh(&mut self, old: u32) -> Option<u32> {
+        let spare = self.spares.get(self.used)?;
+        *self.retired.get_mut(self.used)? = old;
+        self.used += 1;
+        Some(spare)
+    }
+}
+
+/// Whether the next item comes from the heap: of equal priorities, the heap's has a deadline or is
+/// older.
+#[inline(always)]
+pub(super) fn heap_is_first(state: &Snapshot, level: Option<usize>) -> bool {
+    state.heap() != NONE && level.is_none_or(|level| state.heap_priority() >= state.priority(level))
+}
+
+/// The priority of the next item, if there is one.
+pub(super) fn first_priority(state: &Snapshot) -> Option<i32> {
+    if state.size() == 0 {
+        return None;
+    }
+    let level = state.highest_level();
+    if heap_is_first(state, level) {
+        return Some(state.heap_priority());
+    }
+    level.map(|level| state.priority(level))
+}
+
+/// The slot of the next item, if there is one.
+pub(super) fn first<T, S: Storage<T>>(
+    state: &Snapshot,
+    queue: &Queue<T, S>,
+) -> Option<Option<u32>> {
+    if state.size() == 0 {
+        return Some(None);
+    }
+    let level = state.highest_level();
+    if heap_is_first(state, level) {
+        return Some(Some(leftist::run_of(queue.node(state.heap())?).head));
+    }
+    Some(Some(state.run(level?).head))
+}
+
+/// Appends `slot` to its priority's run in the front, or starts one. Returns the run that has no
+/// place in the front and goes into the heap: the one pushed out, or `slot` itself.
+#[inline(always)]
+pub(super) fn enter_front(next: &mut Snapshot, priority: i32, slot: u32) -> Option<HeapRun> {
+    let run = Run { head: slot, tail: slot };
+    if let Some(level) = next.level_of(priority) {
+        let Run { head, tail } = next.run(level);
+        next.set_run(level, Run { head, tail: slot });
+        next.set_pending_link(PendingLink { from: tail, to: slot });
+        return None;
+    }
+    if let Some(level) = next.vacant_level() {
+        next.occupy(level, priority, run);
+        return None;
+    }
+    let level = next.lowest_level();
+    let lowest = next.priority(level);
+    if lowest >= priority {
+        return Some(HeapRun { priority, deadline: NO_DEADLINE, head: slot });
+    }
+    let head = next.run(level).head;
+    next.occupy(level, priority, run);
+    Some(HeapRun { priority: lowest, deadline: NO_DEADLINE, head })
+}
+
+/// Removes the first item of a run of the front and returns its slot.
+#[inline(always)]
+pub(super) fn leave_front<T, S: Storage<T>>(
+    next: &mut Snapshot,
+    queue: &Queue<T, S>,
+    level: usize,
+) -> Option<u32> {
+    let Run { head, tail } = next.run(level);
+    if head == tail {
+        next.vacate(level);
+        return Some(head);
+    }
+    let following = queue.slot(head)?.link().next();
+    if following == NONE {
+        return None; // read torn
+    }
+    next.set_run(level, Run { head: following, tail });
+    Some(head)
+}

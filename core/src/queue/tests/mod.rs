@@ -1,0 +1,4 @@
+//! The queue as its users see it.
+
+mod model;
+mod sequential;
