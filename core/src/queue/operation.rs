@@ -1,7 +1,7 @@
 //! The queue's state, and the operations that change it by one compare-and-swap each.
 #![allow(unsafe_code)]
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Turn};
 use super::drain::Drain;
 use super::leftist::{HeapRun, NO_DEADLINE};
 use super::order::{self, HeapEdit};
@@ -25,6 +25,7 @@ pub struct Queue<T, S: Storage<T>> {
     /// Which record is the state, and how many were before it (modulo 2^48): the one word whose
     /// compare-and-swap makes an operation happen.
     pub(super) root: Root,
+    turn: Turn,
     pub(super) readers: Readers,
     /// The first state; later one of the spares.
     record: Record,
@@ -110,6 +111,7 @@ impl<T, S: Storage<T>> Queue<T, S> {
         fn on(storage: S, capacity: u32) -> Self {
             Self {
                 root: Root(AtomicU64::new(0)),
+                turn: Turn::new(),
                 readers: Readers::new(),
                 record: Record::new(),
                 capacity,
@@ -162,12 +164,12 @@ impl<T, S: Storage<T>> Queue<T, S> {
 
     #[inline(always)]
     fn add(&self, priority: i32, deadline: u64, item: T) -> Result<(), T> {
+        let mut backoff = self.backoff();
         let mut seated = Seated::claim(&self.storage);
         let slot = seated.spare_slot;
         let Some(cell) = self.slot(slot) else { return Err(item) };
         // SAFETY: the seat owns its spare slot, and spare slots are empty.
         unsafe { cell.put(item) };
-        let mut backoff = self.backoff();
         loop {
             match self.try_add(priority, deadline, slot, cell, &mut seated) {
                 Attempt::Done(()) => return Ok(()),
@@ -335,8 +337,8 @@ impl<T, S: Storage<T>> Queue<T, S> {
     }
 
     #[inline(always)]
-    pub(super) fn backoff(&self) -> Backoff {
-        Backoff::new()
+    pub(super) fn backoff(&self) -> Backoff<'_> {
+        self.turn.give_way()
     }
 
     /// The current state, after making the link that the last commit owes.
