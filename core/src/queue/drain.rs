@@ -86,19 +86,19 @@ impl<'q, T, S: Storage<T>> Drain<'q, T, S> {
         (self.slots, self.nodes) = (NOTHING, NOTHING);
     }
 
-    fn try_release(&self, seated: &mut Seated<'_, T>) -> Option<()> {
+    fn try_release(&self, seated: &mut Seated<'q, T>) -> Option<()> {
         let queue = self.queue;
-        let (root, mut next) = queue.settled_state()?;
+        let (root, mut next) = queue.settled_draft(seated)?;
         let free = next.free_slot(queue.capacity);
         let last = self.slots.last;
         queue.slot(last)?.set_link(Link::free(self.state.sequence(), last, free));
-        next.set_free_slot(self.slots.first, queue.capacity);
+        next.set_size_and_free_slot(next.size(), self.slots.first, queue.capacity);
         if self.nodes.first != NONE {
             let free = next.free_node(queue.capacity);
             queue.node(self.nodes.last)?.set_next_free(self.nodes.last, free);
             next.set_free_node(self.nodes.first, queue.capacity);
         }
-        queue.publish(root, &next, seated).then_some(())
+        queue.publish(root, seated).then_some(())
     }
 }
 

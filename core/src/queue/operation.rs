@@ -7,7 +7,7 @@ use super::leftist::{HeapRun, NO_DEADLINE};
 use super::order::{self, HeapEdit};
 use super::pin::Readers;
 use super::seat::{NODES, Seat, Seated};
-use super::snapshot::{Record, Snapshot};
+use super::snapshot::{Draft, Record};
 #[cfg(feature = "alloc")]
 use super::storage::Boxed;
 use super::storage::{Borrowed, Inline, Node, Slot, Storage, StorageError};
@@ -189,16 +189,16 @@ impl<T, S: Storage<T>> Queue<T, S> {
         cell: &Slot<T>,
         seated: &mut Seated<'_, T>,
     ) -> Attempt<()> {
-        let Some((root, mut next)) = self.settled_state() else { return Attempt::Lost };
+        let Some((root, mut next)) = self.settled_draft(seated) else { return Attempt::Lost };
         let free = next.free_slot(self.capacity);
         if free == NONE {
             return if self.is_current(root) { Attempt::Refused } else { Attempt::Lost };
         }
         let Some(free_cell) = self.slot(free) else { return Attempt::Lost };
-        next.set_free_slot(free_cell.link().next_free(free), self.capacity);
+        let rest = free_cell.link().next_free(free);
+        next.set_size_and_free_slot(next.size().wrapping_add(1), rest, self.capacity);
         let sequence = next.sequence();
         next.set_sequence(sequence.wrapping_add(1));
-        next.set_size(next.size().wrapping_add(1));
         cell.set_link(Link::last(sequence));
         let for_heap = if deadline == NO_DEADLINE {
             order::enter_front(&mut next, priority, slot)
@@ -206,10 +206,11 @@ impl<T, S: Storage<T>> Queue<T, S> {
             Some(HeapRun { priority, deadline, head: slot })
         };
         let published = match for_heap {
-            None => self.publish(root, &next, seated),
-            Some(run) => self
-                .publish_with_heap(root, &mut next, seated, |edit, next| edit.insert(next, run))
-                .is_some(),
+            None => self.publish(root, seated),
+            Some(run) => {
+                let mut edit = HeapEdit::new(self, seated.spare_nodes());
+                edit.insert(&mut next, run).is_some() && self.publish(root, seated) && edit.keep()
+            }
         };
         if !published {
             return Attempt::Lost;
@@ -238,23 +239,24 @@ impl<T, S: Storage<T>> Queue<T, S> {
 
     #[inline(always)]
     fn try_remove_first(&self, seated: &mut Seated<'_, T>) -> Attempt<u32> {
-        let Some((root, mut next)) = self.settled_state() else { return Attempt::Lost };
-        if next.size() == 0 {
-            return if self.is_current(root) { Attempt::Refused } else { Attempt::Lost };
-        }
-        next.set_size(next.size() - 1);
         let freed = seated.spare_slot;
         let Some(freed_cell) = self.slot(freed) else { return Attempt::Lost };
+        let Some((root, mut next)) = self.settled_draft(seated) else { return Attempt::Lost };
+        let size = next.size();
+        if size == 0 {
+            return if self.is_current(root) { Attempt::Refused } else { Attempt::Lost };
+        }
         let free = next.free_slot(self.capacity);
         freed_cell.set_link(Link::free(next.sequence(), freed, free));
-        next.set_free_slot(freed, self.capacity);
+        next.set_size_and_free_slot(size - 1, freed, self.capacity);
         let level = next.highest_level();
         let taken = if order::heap_is_first(&next, level) {
-            self.publish_with_heap(root, &mut next, seated, |edit, next| edit.remove_first(next))
+            let mut edit = HeapEdit::new(self, seated.spare_nodes());
+            let taken = edit.remove_first(&mut next);
+            taken.filter(|_| self.publish(root, seated) && edit.keep())
         } else {
-            level
-                .and_then(|level| order::leave_front(&mut next, self, level))
-                .filter(|_| self.publish(root, &next, seated))
+            let taken = level.and_then(|level| order::leave_front(&mut next, self, level));
+            taken.filter(|_| self.publish(root, seated))
         };
         match taken {
             None => Attempt::Lost,
@@ -274,11 +276,15 @@ impl<T, S: Storage<T>> Queue<T, S> {
         let mut seated = Seated::claim(&self.storage);
         let mut backoff = self.backoff();
         loop {
-            if let Some((root, state)) = self.settled_state() {
-                let emptied = state.size() == 0 && self.is_current(root)
-                    || state.size() != 0 && self.publish(root, &state.emptied(), &mut seated);
+            if let Some((root, mut next)) = self.settled_draft(&seated) {
+                let detached = next.snapshot();
+                next.empty();
+                let emptied = match detached.size() {
+                    0 => self.is_current(root),
+                    _ => self.publish(root, &mut seated),
+                };
                 if emptied {
-                    return Drain::new(self, state);
+                    return Drain::new(self, detached);
                 }
             }
             backoff.lost();
@@ -299,7 +305,7 @@ impl<T, S: Storage<T>> Queue<T, S> {
         loop {
             let root = self.root.load(Ordering::Acquire);
             if let Some(record) = self.record(root) {
-                let size = record.read_size();
+                let size = record.view().size();
                 if self.is_current(root) {
                     return size as usize;
                 }
@@ -322,9 +328,9 @@ impl<T, S: Storage<T>> Queue<T, S> {
         loop {
             let root = self.root.load(Ordering::Acquire);
             if let Some(record) = self.record(root) {
-                let state = record.read();
+                let priority = order::first_priority(&record.view());
                 if self.is_current(root) {
-                    return order::first_priority(&state);
+                    return priority;
                 }
             }
             crate::sync::spin_loop();
@@ -341,12 +347,13 @@ impl<T, S: Storage<T>> Queue<T, S> {
         self.turn.give_way()
     }
 
-    /// The current state, after making the link that the last commit owes.
+    /// A copy of the current state to be edited, after making the link that the last commit owes.
     #[inline(always)]
-    pub(super) fn settled_state(&self) -> Option<(u64, Snapshot)> {
+    pub(super) fn settled_draft<'q>(&'q self, seated: &Seated<'q, T>) -> Option<(u64, Draft<'q>)> {
+        let spare = self.record(seated.spare_record.into())?;
         let root = self.root.load(Ordering::Acquire);
-        let mut state = self.record(root)?.read();
-        let owed = state.pending_link();
+        let mut draft = spare.draft_from(self.record(root)?);
+        let owed = draft.pending_link();
         if owed.from != NONE {
             let cell = self.slot(owed.from)?;
             let link = cell.link();
@@ -358,9 +365,9 @@ impl<T, S: Storage<T>> Queue<T, S> {
                 }
                 cell.replace_link(link, link.followed_by(owed.to));
             }
-            state.clear_pending_link();
+            draft.clear_pending_link();
         }
-        Some((root, state))
+        Some((root, draft))
     }
 
     /// Whether the state read under `root` was the queue's at this moment, and all of it.
@@ -371,34 +378,15 @@ impl<T, S: Storage<T>> Queue<T, S> {
         self.root.load(Ordering::Relaxed) == root
     }
 
-    /// Makes `next` the state if it still is the one of `root`.
+    /// Makes the seat's draft the state if the state still is the one of `root`.
     #[inline(always)]
-    pub(super) fn publish(&self, root: u64, next: &Snapshot, seated: &mut Seated<'_, T>) -> bool {
-        let spare = seated.spare_record;
-        let Some(record) = self.record(u64::from(spare)) else { return false };
-        record.write(next);
-        let successor = (root >> RECORD_BITS).wrapping_add(1) << RECORD_BITS | u64::from(spare);
-        if !self.replace_root(root, successor) {
-            return false;
+    pub(super) fn publish(&self, root: u64, seated: &mut Seated<'_, T>) -> bool {
+        let tag = (root >> RECORD_BITS).wrapping_add(1) << RECORD_BITS;
+        let published = self.replace_root(root, tag | u64::from(seated.spare_record));
+        if published {
+            seated.spare_record = record_of(root);
         }
-        seated.spare_record = record_of(root);
-        true
-    }
-
-    #[inline(always)]
-    fn publish_with_heap<R>(
-        &self,
-        root: u64,
-        next: &mut Snapshot,
-        seated: &mut Seated<'_, T>,
-        change: impl FnOnce(&mut HeapEdit<'_, T, S>, &mut Snapshot) -> Option<R>,
-    ) -> Option<R> {
-        let mut edit = HeapEdit::new(self, seated.spare_nodes());
-        let result = change(&mut edit, next)?;
-        self.publish(root, next, seated).then(|| {
-            edit.keep();
-            result
-        })
+        published
     }
 
     #[inline(always)]

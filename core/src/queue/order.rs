@@ -7,7 +7,7 @@
 use super::Queue;
 use super::leftist::{self, HeapRun, Memory, NO_DEADLINE};
 use super::seat::{NODES, SpareNodes};
-use super::snapshot::{PendingLink, Run, Snapshot};
+use super::snapshot::{PendingLink, Run, State, Words};
 use super::storage::{Node, Storage};
 use super::word::{Age, NONE};
 
@@ -24,15 +24,16 @@ impl<'a, T, S: Storage<T>> HeapEdit<'a, T, S> {
         Self { queue, spares, used: 0, retired: [NONE; NODES] }
     }
 
-    /// The edit was published: what it replaced is spare now.
-    pub(super) fn keep(&self) {
+    /// The edit was published: what it replaced is spare now. True, to be the end of a condition.
+    pub(super) fn keep(&self) -> bool {
         for (place, node) in self.retired.iter().enumerate().take(self.used) {
             self.spares.set(place, *node);
         }
+        true
     }
 
     /// Adds `run` to the heap of `next`.
-    pub(super) fn insert(&mut self, next: &mut Snapshot, run: HeapRun) -> Option<()> {
+    pub(super) fn insert<W: Words>(&mut self, next: &mut State<W>, run: HeapRun) -> Option<()> {
         let taken = next.free_node(self.queue.capacity);
         let rest = self.node(taken)?.next_free(taken);
         let single = self.fresh(taken)?;
@@ -45,7 +46,7 @@ impl<'a, T, S: Storage<T>> HeapEdit<'a, T, S> {
     }
 
     /// Removes the first item from the heap of `next` and returns its slot.
-    pub(super) fn remove_first(&mut self, next: &mut Snapshot) -> Option<u32> {
+    pub(super) fn remove_first<W: Words>(&mut self, next: &mut State<W>) -> Option<u32> {
         let root = next.heap();
         let run = leftist::run_of(self.node(root)?);
         let following = self.queue.slot(run.head)?.link().next();
@@ -86,12 +87,12 @@ impl<T, S: Storage<T>> Memory for HeapEdit<'_, T, S> {
 /// Whether the next item comes from the heap: of equal priorities, the heap's has a deadline or is
 /// older.
 #[inline(always)]
-pub(super) fn heap_is_first(state: &Snapshot, level: Option<usize>) -> bool {
+pub(super) fn heap_is_first<W: Words>(state: &State<W>, level: Option<usize>) -> bool {
     state.heap() != NONE && level.is_none_or(|level| state.heap_priority() >= state.priority(level))
 }
 
 /// The priority of the next item, if there is one.
-pub(super) fn first_priority(state: &Snapshot) -> Option<i32> {
+pub(super) fn first_priority<W: Words>(state: &State<W>) -> Option<i32> {
     if state.size() == 0 {
         return None;
     }
@@ -103,8 +104,8 @@ pub(super) fn first_priority(state: &Snapshot) -> Option<i32> {
 }
 
 /// The slot of the next item, if there is one.
-pub(super) fn first<T, S: Storage<T>>(
-    state: &Snapshot,
+pub(super) fn first<T, S: Storage<T>, W: Words>(
+    state: &State<W>,
     queue: &Queue<T, S>,
 ) -> Option<Option<u32>> {
     if state.size() == 0 {
@@ -120,7 +121,11 @@ pub(super) fn first<T, S: Storage<T>>(
 /// Appends `slot` to its priority's run in the front, or starts one. Returns the run that has no
 /// place in the front and goes into the heap: the one pushed out, or `slot` itself.
 #[inline(always)]
-pub(super) fn enter_front(next: &mut Snapshot, priority: i32, slot: u32) -> Option<HeapRun> {
+pub(super) fn enter_front<W: Words>(
+    next: &mut State<W>,
+    priority: i32,
+    slot: u32,
+) -> Option<HeapRun> {
     let run = Run { head: slot, tail: slot };
     if let Some(level) = next.level_of(priority) {
         let Run { head, tail } = next.run(level);
@@ -132,26 +137,28 @@ pub(super) fn enter_front(next: &mut Snapshot, priority: i32, slot: u32) -> Opti
         next.occupy(level, priority, run);
         return None;
     }
-    let level = next.lowest_level();
-    let lowest = next.priority(level);
-    if lowest >= priority {
-        return Some(HeapRun { priority, deadline: NO_DEADLINE, head: slot });
+    if let Some(level) = next.lowest_level() {
+        let lowest = next.priority(level);
+        if lowest < priority {
+            let head = next.run(level).head;
+            next.vacate_lowest(level);
+            next.occupy(level, priority, run);
+            return Some(HeapRun { priority: lowest, deadline: NO_DEADLINE, head });
+        }
     }
-    let head = next.run(level).head;
-    next.occupy(level, priority, run);
-    Some(HeapRun { priority: lowest, deadline: NO_DEADLINE, head })
+    Some(HeapRun { priority, deadline: NO_DEADLINE, head: slot })
 }
 
-/// Removes the first item of a run of the front and returns its slot.
+/// Removes the first item of the front, whose run is at `level`, and returns its slot.
 #[inline(always)]
-pub(super) fn leave_front<T, S: Storage<T>>(
-    next: &mut Snapshot,
+pub(super) fn leave_front<T, S: Storage<T>, W: Words>(
+    next: &mut State<W>,
     queue: &Queue<T, S>,
     level: usize,
 ) -> Option<u32> {
     let Run { head, tail } = next.run(level);
     if head == tail {
-        next.vacate(level);
+        next.vacate_highest(level);
         return Some(head);
     }
     let following = queue.slot(head)?.link().next();

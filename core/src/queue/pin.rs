@@ -71,7 +71,7 @@ impl<T, S: Storage<T>> Queue<T, S> {
         let mut backoff = self.backoff();
         loop {
             let root = self.root.load(Ordering::Acquire);
-            let first = self.record(root).and_then(|record| order::first(&record.read(), self));
+            let first = self.record(root).and_then(|record| order::first(&record.view(), self));
             match first {
                 Some(Some(slot)) => {
                     reader.pin(slot);
