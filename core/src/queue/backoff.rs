@@ -7,7 +7,7 @@
 
 use crate::sync::{AtomicU32, Ordering, const_unless_loom, spin_loop};
 
-/// A loser's first pause, in spins; each is eight times as long as the one before, up to the last.
+/// A loser's first pause, in spins; each is sixteen times as long as the one before, up to the last.
 const FIRST: u32 = 2;
 const LAST: u32 = 1 << 13;
 /// How long others let one that asked for its turn pass: in spins.
@@ -66,7 +66,7 @@ impl Backoff<'_> {
             for _ in 0..self.pause {
                 spin_loop();
             }
-            self.pause *= 8;
+            self.pause *= 16;
         }
         if self.pause > LAST {
             self.asked = true;
