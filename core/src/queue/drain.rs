@@ -3,7 +3,7 @@
 use super::Queue;
 use super::leftist::{self, Memory};
 use super::order;
-use super::seat::Seated;
+use super::seat::{NODES, Seated};
 use super::snapshot::Snapshot;
 use super::storage::{Node, Storage};
 use super::word::{Age, Link, NONE};
@@ -51,10 +51,10 @@ impl<'q, T, S: Storage<T>> Drain<'q, T, S> {
         let run = leftist::run_of(self.queue.node(root)?);
         let following = self.queue.slot(run.head)?.link().next();
         if following != NONE {
-            leftist::advance(&mut InPlace(self.queue), root, following)?;
+            leftist::advance(&mut InPlace::new(self.queue), root, following)?;
             return Some(run.head);
         }
-        let rest = leftist::remove_first(&mut InPlace(self.queue), root)?;
+        let rest = leftist::remove_first(&mut InPlace::new(self.queue), root)?;
         self.state.set_heap(rest);
         if rest != NONE {
             let priority = leftist::run_of(self.queue.node(rest)?).priority;
@@ -169,18 +169,39 @@ impl<T, S: Storage<T>> core::fmt::Debug for Drain<'_, T, S> {
 }
 
 /// The heap of a detached state: nobody else can see it, so its nodes change in place.
-struct InPlace<'q, T, S: Storage<T>>(&'q Queue<T, S>);
+struct InPlace<'q, T, S: Storage<T>> {
+    queue: &'q Queue<T, S>,
+    path: [u32; NODES],
+    length: usize,
+}
+
+impl<'q, T, S: Storage<T>> InPlace<'q, T, S> {
+    fn new(queue: &'q Queue<T, S>) -> Self {
+        Self { queue, path: [NONE; NODES], length: 0 }
+    }
+}
 
 impl<T, S: Storage<T>> Memory for InPlace<'_, T, S> {
     fn node(&self, id: u32) -> Option<&Node> {
-        self.0.node(id)
+        self.queue.node(id)
     }
 
     fn age(&self, slot: u32) -> Option<Age> {
-        Some(self.0.slot(slot)?.link().age())
+        Some(self.queue.slot(slot)?.link().age())
     }
 
-    fn fresh(&mut self, old: u32) -> Option<u32> {
+    fn renew(&mut self, old: u32) -> Option<u32> {
+        *self.path.get_mut(self.length)? = old;
+        self.length += 1;
         Some(old)
+    }
+
+    fn renewed(&self) -> usize {
+        self.length
+    }
+
+    fn renewal(&self, place: usize) -> Option<(u32, u32)> {
+        let node = *self.path.get(place)?;
+        Some((node, node))
     }
 }

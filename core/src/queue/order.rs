@@ -6,7 +6,7 @@
 
 use super::Queue;
 use super::leftist::{self, HeapRun, Memory, NO_DEADLINE};
-use super::seat::{NODES, SpareNodes};
+use super::seat::SpareNodes;
 use super::snapshot::{PendingLink, Run, State, Words};
 use super::storage::{Node, Storage};
 use super::word::{Age, NONE};
@@ -16,19 +16,16 @@ pub(super) struct HeapEdit<'a, T, S: Storage<T>> {
     queue: &'a Queue<T, S>,
     spares: SpareNodes<'a>,
     used: usize,
-    retired: [u32; NODES],
 }
 
 impl<'a, T, S: Storage<T>> HeapEdit<'a, T, S> {
     pub(super) fn new(queue: &'a Queue<T, S>, spares: SpareNodes<'a>) -> Self {
-        Self { queue, spares, used: 0, retired: [NONE; NODES] }
+        Self { queue, spares, used: 0 }
     }
 
     /// The edit was published: what it replaced is spare now. True, to be the end of a condition.
     pub(super) fn keep(&self) -> bool {
-        for (place, node) in self.retired.iter().enumerate().take(self.used) {
-            self.spares.set(place, *node);
-        }
+        self.spares.exchange(self.used);
         true
     }
 
@@ -36,7 +33,7 @@ impl<'a, T, S: Storage<T>> HeapEdit<'a, T, S> {
     pub(super) fn insert<W: Words>(&mut self, next: &mut State<W>, run: HeapRun) -> Option<()> {
         let taken = next.free_node(self.queue.capacity);
         let rest = self.node(taken)?.next_free(taken);
-        let single = self.fresh(taken)?;
+        let single = self.renew(taken)?;
         leftist::write_single(self.node(single)?, run);
         let root = leftist::insert(self, next.heap(), single)?;
         next.set_heap(root);
@@ -57,7 +54,7 @@ impl<'a, T, S: Storage<T>> HeapEdit<'a, T, S> {
         let rest = leftist::remove_first(self, root)?;
         next.set_heap(rest);
         // One node fewer: a spare one goes to the free list, the old root becomes spare.
-        let freed = self.fresh(root)?;
+        let freed = self.renew(root)?;
         self.node(freed)?.set_next_free(freed, next.free_node(self.queue.capacity));
         next.set_free_node(freed, self.queue.capacity);
         if rest != NONE {
@@ -76,11 +73,21 @@ impl<T, S: Storage<T>> Memory for HeapEdit<'_, T, S> {
         Some(self.queue.slot(slot)?.link().age())
     }
 
-    fn fresh(&mut self, old: u32) -> Option<u32> {
-        let spare = self.spares.get(self.used)?;
-        *self.retired.get_mut(self.used)? = old;
+    #[inline(always)]
+    fn renew(&mut self, old: u32) -> Option<u32> {
+        let spare = self.spares.retire(self.used, old)?;
         self.used += 1;
         Some(spare)
+    }
+
+    #[inline(always)]
+    fn renewed(&self) -> usize {
+        self.used
+    }
+
+    #[inline(always)]
+    fn renewal(&self, place: usize) -> Option<(u32, u32)> {
+        Some((self.spares.retired(place)?, self.spares.get(place)?))
     }
 }
 

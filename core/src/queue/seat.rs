@@ -13,7 +13,7 @@ use crate::sync::{AtomicU32, Ordering, array_of, const_unless_loom, fence, spin_
 /// runs are at most 40 nodes together, and an operation adds at most 2.
 pub(super) const NODES: usize = 42;
 
-/// Room for one thread's operation: about 1.4 kB and one slot.
+/// Room for one thread's operation: about 1.5 kB and one slot.
 ///
 /// A queue has as many seats as threads (or interrupt handlers) may be inside one of its operations
 /// at the same time.
@@ -27,6 +27,8 @@ pub struct Seat<T> {
     spare_record: AtomicU32,
     pub(super) pin: PinWord,
     spare_nodes: [AtomicU32; NODES],
+    /// Of the operation in progress: the nodes that will be spare once it is published.
+    retired: [AtomicU32; NODES],
     pub(super) record: Record,
     pub(super) slot: Slot<T>,
     pub(super) nodes: [Node; NODES],
@@ -44,6 +46,7 @@ impl<T> Seat<T> {
                 spare_record: AtomicU32::new(0),
                 pin: PinWord::new(),
                 spare_nodes: array_of!(AtomicU32::new(0); NODES),
+                retired: array_of!(AtomicU32::new(0); NODES),
                 record: Record::new(),
                 slot: Slot::new(),
                 nodes: array_of!(Node::new(); NODES),
@@ -97,28 +100,46 @@ impl<'q, T> Seated<'q, T> {
     #[inline(always)]
     pub(super) fn spare_nodes(&self) -> SpareNodes<'q> {
         let first_own = self.capacity + self.index * NODES as u32;
-        SpareNodes { names: &self.seat.spare_nodes, first_own }
+        SpareNodes { spare: &self.seat.spare_nodes, retired: &self.seat.retired, first_own }
     }
 }
 
-/// A seat's spare nodes by identifier.
+/// A seat's spare nodes by identifier, and what they are to be exchanged for.
 #[derive(Clone, Copy)]
 pub(super) struct SpareNodes<'q> {
-    names: &'q [AtomicU32; NODES],
+    spare: &'q [AtomicU32; NODES],
+    retired: &'q [AtomicU32; NODES],
     first_own: u32,
 }
 
 impl SpareNodes<'_> {
+    /// The spare node at `place`.
     #[inline(always)]
     pub(super) fn get(&self, place: usize) -> Option<u32> {
         let own = self.first_own + place as u32;
-        Some(self.names.get(place)?.load(Ordering::Relaxed).wrapping_add(own))
+        Some(self.spare.get(place)?.load(Ordering::Relaxed).wrapping_add(own))
+    }
+
+    /// Notes that `node` will take the place of the spare node returned.
+    #[inline(always)]
+    pub(super) fn retire(&self, place: usize, node: u32) -> Option<u32> {
+        self.retired.get(place)?.store(node, Ordering::Relaxed);
+        self.get(place)
     }
 
     #[inline(always)]
-    pub(super) fn set(&self, place: usize, node: u32) {
-        let own = self.first_own + place as u32;
-        self.names[place].store(node.wrapping_sub(own), Ordering::Relaxed);
+    pub(super) fn retired(&self, place: usize) -> Option<u32> {
+        Some(self.retired.get(place)?.load(Ordering::Relaxed))
+    }
+
+    /// Makes the first `count` retired nodes the spare ones.
+    #[inline(always)]
+    pub(super) fn exchange(&self, count: usize) {
+        for (own, (spare, retired)) in
+            (self.first_own..).zip(self.spare.iter().zip(self.retired).take(count))
+        {
+            spare.store(retired.load(Ordering::Relaxed).wrapping_sub(own), Ordering::Relaxed);
+        }
     }
 }
 
