@@ -5,7 +5,7 @@
 //! asks for its turn, and whoever sees that stays away in turn. Both pauses are of bounded length
 //! whatever the others do, so nobody ever waits for anybody.
 
-use crate::sync::{AtomicU32, Ordering, const_unless_loom, spin_loop};
+use crate::sync::{AtomicU32, Ordering, const_unless_loom, fence, spin_loop};
 
 /// A loser's first pause, in spins; each is sixteen times as long as the one before, up to the last.
 const FIRST: u32 = 2;
@@ -56,6 +56,9 @@ pub(super) struct Backoff<'q> {
 impl Backoff<'_> {
     #[cold]
     pub(super) fn lost(&mut self) {
+        // What was read torn was written by one who had seen a newer root: so will this thread now.
+        // Pairs with the fence in `Seated::claim`.
+        fence(Ordering::Acquire);
         if cfg!(test) {
             return; // there, the test decides who runs
         }

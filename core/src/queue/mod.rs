@@ -15,6 +15,10 @@ mod snapshot;
 mod storage;
 mod word;
 
+#[cfg(test)]
+mod model;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -97,8 +97,8 @@ impl<T, S: Storage<T>> Queue<T, S> {
         *owned = slot;
         let cell = self.slot(slot)?;
         // The compare-and-swap that took the slot came after that of every peek which confirmed a
-        // pin on it, so their counts are visible here.
-        if self.readers.count.load(Ordering::Relaxed) == 0 {
+        // pin on it, so they are counted here; and those that left have finished reading.
+        if self.readers.count.load(Ordering::Acquire) == 0 {
             // SAFETY: owned, full, and not pinned.
             return Some(unsafe { cell.take() });
         }

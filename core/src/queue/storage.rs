@@ -59,7 +59,7 @@ impl<T> Slot<T> {
     #[inline(always)]
     pub(super) unsafe fn take(&self) -> T {
         // SAFETY: the owner alone touches the item, and takes it once.
-        self.item.with(|cell| unsafe { (*cell).assume_init_read() })
+        self.item.with_mut(|cell| unsafe { (*cell).assume_init_read() })
     }
 
     /// A copy of the item made by `clone`.

@@ -3,6 +3,5 @@
 mod bounds;
 mod concurrent;
 mod lifetimes;
-mod model;
 mod paused;
 mod sequential;

@@ -4,8 +4,8 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::model::Model;
 use crate::Instant;
+use crate::queue::model::Model;
 use crate::queue::{BorrowedPriorityQueue, Drain, Node, PriorityQueue, Queue, Seat, Slot, Storage};
 
 #[derive(Clone, Debug)]

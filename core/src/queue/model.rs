@@ -4,11 +4,11 @@ use std::vec::Vec;
 
 /// What a queue of `capacity` holds, in order; `held` more take room though they left.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Model {
+pub(in crate::queue) struct Model {
     capacity: usize,
     items: Vec<Entry>,
     arrivals: u64,
-    pub(super) held: usize,
+    pub(in crate::queue) held: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +20,16 @@ struct Entry {
 }
 
 impl Model {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(in crate::queue) fn new(capacity: usize) -> Self {
         Self { capacity, ..Self::default() }
     }
 
-    pub(super) fn enqueue(&mut self, priority: i32, deadline: Option<u64>, item: u32) -> bool {
+    pub(in crate::queue) fn enqueue(
+        &mut self,
+        priority: i32,
+        deadline: Option<u64>,
+        item: u32,
+    ) -> bool {
         if self.items.len() + self.held == self.capacity {
             return false;
         }
@@ -37,19 +42,19 @@ impl Model {
         true
     }
 
-    pub(super) fn dequeue(&mut self) -> Option<u32> {
+    pub(in crate::queue) fn dequeue(&mut self) -> Option<u32> {
         (!self.items.is_empty()).then(|| self.items.remove(0).item)
     }
 
-    pub(super) fn peek(&self) -> Option<(i32, u32)> {
+    pub(in crate::queue) fn peek(&self) -> Option<(i32, u32)> {
         self.items.first().map(|entry| (entry.priority, entry.item))
     }
 
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::queue) fn size(&self) -> usize {
         self.items.len()
     }
 
-    pub(super) fn drain(&mut self) -> Vec<u32> {
+    pub(in crate::queue) fn drain(&mut self) -> Vec<u32> {
         core::mem::take(&mut self.items).into_iter().map(|entry| entry.item).collect()
     }
 }
