@@ -18,8 +18,15 @@ help() {
   doc          rustdoc, warnings are errors
   setup        the Python clients the tests drive the server with, in .venv
   test         setup, then every test of the workspace
+  loom         the lock-free parts in every order in which threads can meet
   bench-smoke  every benchmark in one short round: do they still run
-  all          fmt lint arrows core embedded doc bench-smoke test
+  all          fmt lint arrows core embedded doc loom bench-smoke test
+
+Longer, and not part of `all`:
+
+  histories    a million recorded histories of the queue, checked for linearizability
+  tsan         the lock-free parts under ThreadSanitizer; needs a nightly toolchain
+  miri         the lock-free parts under Miri; needs a nightly toolchain
 HELP
 }
 
@@ -106,6 +113,46 @@ step_embedded() {
         --target riscv32imc-unknown-none-elf
 }
 
+step_loom() {
+    need_cargo
+    # Three interruptions of a thread: two are known to miss what three find.
+    RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3} \
+        cargo test --locked -p tensorforge-core --lib --release --target-dir "$target/loom" models
+}
+
+step_histories() {
+    need_cargo
+    TENSORFORGE_HISTORIES=${TENSORFORGE_HISTORIES:-1000000} \
+        cargo test --locked -p tensorforge-core --lib --all-features --release \
+        queue::tests::histories -- --nocapture
+}
+
+# A nightly toolchain with the named components.
+need_nightly() {
+    need_cargo
+    command -v rustup >/dev/null || die "this step needs rustup, from https://rustup.rs"
+    rustup toolchain list | grep -q '^nightly' ||
+        rustup toolchain install nightly --profile minimal ||
+        die "this step needs a nightly toolchain: rustup toolchain install nightly"
+    rustup component add --toolchain nightly "$@" ||
+        die "the nightly toolchain cannot be given: $*"
+}
+
+step_tsan() {
+    need_nightly rust-src
+    # The standard library is built with it too: else its locks look like races.
+    RUSTFLAGS="-Zsanitizer=thread" cargo +nightly test --locked -Zbuild-std \
+        --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir "$target/tsan" \
+        -p tensorforge-core --lib --all-features --release concurrent
+}
+
+step_miri() {
+    need_nightly rust-src miri
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" \
+        cargo +nightly miri test --locked --target-dir "$target/miri" \
+        -p tensorforge-core --lib --all-features queue::tests
+}
+
 step_doc() {
     need_cargo
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
@@ -146,7 +193,7 @@ steps=()
 for step in "$@"; do
     case $step in
         help | -h | --help) help; exit ;;
-        all) steps+=(fmt lint arrows core embedded doc bench-smoke test) ;;
+        all) steps+=(fmt lint arrows core embedded doc loom bench-smoke test) ;;
         *)
             declare -F "step_$step" >/dev/null || die "no step '$step'; see ./ci.sh help"
             steps+=("$step")

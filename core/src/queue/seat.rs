@@ -11,7 +11,11 @@ use crate::sync::{AtomicU32, Ordering, array_of, const_unless_loom, fence, spin_
 
 /// Spare nodes of a seat: no operation changes more. Two right spines of a leftist heap of 2^21
 /// runs are at most 40 nodes together, and an operation adds at most 2.
-pub(super) const NODES: usize = if cfg!(loom) { 6 } else { 42 }; // a model's heap has few runs
+pub(super) const NODES: usize = match () {
+    () if cfg!(loom) => 6, // where every atomic costs, and heaps are small
+    () if cfg!(miri) => 12,
+    () => 42,
+};
 
 /// Room for one thread's operation: about 1.5 kB and one slot.
 ///

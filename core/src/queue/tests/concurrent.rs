@@ -9,7 +9,13 @@ use std::vec::Vec;
 use crate::queue::PriorityQueue;
 
 const THREADS: u64 = 4;
-const EACH: u64 = if cfg!(debug_assertions) { 5_000 } else { 200_000 };
+const EACH: u64 = match () {
+    () if cfg!(miri) => 16,
+    () if cfg!(debug_assertions) => 5_000,
+    () => 200_000,
+};
+
+const CAPACITY: usize = if cfg!(miri) { 16 } else { 64 };
 
 /// How many of these are alive.
 struct Alive<'a> {
@@ -47,7 +53,7 @@ impl Drop for Alive<'_> {
 /// Producers, consumers that dequeue, one that drains, readers: every value arrives once.
 fn everything_arrives_once(priorities: u64, readers: usize) {
     let alive = AtomicUsize::new(0);
-    let queue: PriorityQueue<Alive<'_>, 64, 8> = PriorityQueue::new();
+    let queue: PriorityQueue<Alive<'_>, CAPACITY, 8> = PriorityQueue::new();
     let (taken, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut received: Vec<u64> = thread::scope(|scope| {
         for producer in 0..THREADS {
@@ -69,7 +75,7 @@ fn everything_arrives_once(priorities: u64, readers: usize) {
                     if let Some(item) = queue.peek() {
                         assert!(item.value() < EACH * THREADS);
                     }
-                    assert!(queue.size() <= 64);
+                    assert!(queue.size() <= CAPACITY);
                 }
             });
         }

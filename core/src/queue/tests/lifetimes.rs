@@ -136,6 +136,8 @@ fn a_panic_in_clone_leaves_the_queue_as_it_was() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 9 } else { 256 }))]
+
     #[test]
     fn a_drain_dropped_half_way_drops_the_rest(taken in 0..=8_usize) {
         let drops = Drops::default();

@@ -106,7 +106,7 @@ fn assert_everything_is_free<S: Storage<u32>>(queue: &Queue<u32, S>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 400 }))]
 
     #[test]
     fn a_queue_of_one_follows_the_model(steps in steps()) {
