@@ -15,6 +15,8 @@ mod snapshot;
 mod storage;
 mod word;
 
+#[cfg(all(test, not(loom)))]
+mod linearizability;
 #[cfg(test)]
 mod model;
 #[cfg(all(test, loom))]

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod concurrent;
+mod histories;
 mod lifetimes;
 mod paused;
 mod sequential;
