@@ -48,6 +48,7 @@ extern crate alloc;
 
 pub mod batch;
 pub mod engine;
+pub mod limiter;
 pub mod queue;
 mod sync;
 pub mod time;

@@ -16,12 +16,15 @@ mod storage;
 mod word;
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)] // a test that panics has failed
 mod linearizability;
 #[cfg(test)]
 mod model;
 #[cfg(all(test, loom))]
+#[allow(clippy::unwrap_used)]
 mod models;
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use drain::Drain;

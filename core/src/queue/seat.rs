@@ -168,5 +168,5 @@ fn first_choice(seats: usize) -> usize {
     let here = 0_u8;
     let stack = (core::ptr::from_ref(&here).addr() >> 16) as u32;
     let scattered = u64::from(stack.wrapping_mul(0x9E37_79B9)); // 2^32 / golden ratio
-    (scattered * seats as u64 >> 32) as usize
+    ((scattered * seats as u64) >> 32) as usize
 }

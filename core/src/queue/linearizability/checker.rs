@@ -167,7 +167,7 @@ mod tests {
             enqueue(3, 0, 5, 6),
             dequeue(Some(2), 10, 11),
         ];
-        assert!(!check(4, &torn).is_ok());
+        assert!(check(4, &torn).is_err());
     }
 
     /// Every order of the operations, tried one by one.

@@ -74,7 +74,7 @@ pub(crate) fn judge(
     make: impl Fn(usize) -> Box<dyn Subject>,
     histories: usize,
     seed: u64,
-) -> Result<Verdict, Failure> {
+) -> Result<Verdict, Box<Failure>> {
     let mut verdict = Verdict::default();
     for history in 0..histories {
         let seed = seed.wrapping_add(history as u64);
@@ -82,7 +82,7 @@ pub(crate) fn judge(
         let operations = record(&*make(shape.capacity), shape, seed);
         verdict.count(&operations);
         if let Err(checker::NotLinearizable(best)) = checker::check(shape.capacity, &operations) {
-            return Err(Failure { history, seed, shape, operations, best });
+            return Err(Box::new(Failure { history, seed, shape, operations, best }));
         }
     }
     Ok(verdict)
