@@ -9,6 +9,7 @@ pub mod config;
 pub mod contracts;
 pub mod device;
 pub mod models;
+pub mod queue;
 pub mod registry;
 pub mod server;
 pub mod service;
