@@ -33,8 +33,7 @@ pub struct QueueItem {
 /// **Atomicity:** every operation takes effect at one moment between its call and its return.
 ///
 /// **Progress:** lock-free, as long as no more than max(64, 4 × available parallelism) threads are
-/// inside an operation at the same time; one more waits for one of them to leave. The one operation
-/// that waits for another is an `enqueue` whose room [`drain`](Self::drain) is clearing.
+/// inside an operation at the same time; one more waits for one of them to leave.
 ///
 /// **Memory:** allocated once, by [`new`](Self::new): 64 bytes an item, and about 2 kB for each of
 /// those threads. Besides, only the identifiers' own.
@@ -83,7 +82,8 @@ impl PriorityQueue {
     }
 
     /// Adds an item behind those of its priority. `false`, with nothing stored, when
-    /// [`hard_limit`](Self::hard_limit) items are held.
+    /// [`hard_limit`](Self::hard_limit) items are held; those that a [`drain`](Self::drain) or
+    /// [`clear`](Self::clear) is just taking away are held until it returns.
     ///
     /// O(1) up to eight priorities at a time, else O(log n).
     pub fn enqueue(&self, item: QueueItem) -> bool {
@@ -105,19 +105,10 @@ impl PriorityQueue {
     /// queue.enqueue_by(item("sooner"), 500);
     /// assert_eq!(queue.drain(), [item("sooner"), item("soon"), item("whenever")]);
     /// ```
-    pub fn enqueue_by(&self, mut item: QueueItem, deadline: u64) -> bool {
+    pub fn enqueue_by(&self, item: QueueItem, deadline: u64) -> bool {
         let Some(items) = &self.items else { return false };
         let deadline = Instant::from_nanos(deadline); // core compares them, and never asks the unit
-        loop {
-            match items.enqueue_with_deadline(item.priority, deadline, item) {
-                Ok(()) => return true,
-                Err(refused) if items.size() < items.capacity() => item = refused,
-                Err(_) => return false,
-            }
-            // What another thread drained still takes the room. Answering `false` would tell of a
-            // full queue that nobody could have seen.
-            std::thread::yield_now();
-        }
+        items.enqueue_with_deadline(item.priority, deadline, item).is_ok()
     }
 
     /// Removes and returns the first item, or `None` when there is none.

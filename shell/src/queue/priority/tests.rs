@@ -387,29 +387,3 @@ fn a_drain_takes_whole_groups_that_were_there() {
     let ids: Vec<_> = drained.into_iter().flatten().map(|item| item.id.parse()).collect();
     assert_eq!(ids, (0..EACH).map(Ok).collect::<Vec<_>>());
 }
-
-#[test]
-fn nobody_is_refused_for_what_another_thread_drained() {
-    // Each item comes after the last one left, so no enqueue may answer `false`.
-    let queue = PriorityQueue::new(1);
-    let finished = AtomicBool::new(false);
-    let refused = together(2, |number| {
-        if number == 0 {
-            let refused = (0..EACH).filter(|n| {
-                while queue.size() > 0 {
-                    std::thread::yield_now();
-                }
-                !queue.enqueue(item(n, 0))
-            });
-            let refused = refused.count();
-            finished.store(true, Ordering::Release);
-            return refused;
-        }
-        while !finished.load(Ordering::Acquire) {
-            queue.drain();
-            queue.clear();
-        }
-        0
-    });
-    assert_eq!(refused, [0, 0]);
-}
