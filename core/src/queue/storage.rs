@@ -219,7 +219,8 @@ impl<T> Storage<T> for Borrowed<'_, T> {
     }
 }
 
-/// Storage on the heap, of a size chosen when the queue is built. Nothing is allocated afterwards.
+/// Storage on the heap, of a size chosen when the queue is built. Nothing is allocated afterwards,
+/// and the system is only asked for as much of it as is ever filled.
 #[cfg(feature = "alloc")]
 #[derive(Debug)]
 pub struct Boxed<T> {
@@ -233,11 +234,51 @@ impl<T> Boxed<T> {
     pub(super) fn new(capacity: usize, seats: usize) -> Result<Self, StorageError> {
         fits(capacity, capacity, seats)?;
         Ok(Self {
-            slots: core::iter::repeat_with(Slot::new).take(capacity).collect(),
-            nodes: core::iter::repeat_with(Node::new).take(capacity).collect(),
-            seats: core::iter::repeat_with(Seat::new).take(seats).collect(),
+            slots: boxed(capacity, Slot::new)?,
+            nodes: boxed(capacity, Node::new)?,
+            seats: boxed(seats, Seat::new)?,
         })
     }
+}
+
+/// What is all zero when new.
+///
+/// # Safety
+/// Zeroed memory is a valid value, and it takes at least one byte.
+#[cfg(feature = "alloc")]
+unsafe trait Zeroed {}
+
+// SAFETY: a zero, and room for an item that need not be one yet.
+#[cfg(feature = "alloc")]
+unsafe impl<T> Zeroed for Slot<T> {}
+// SAFETY: three zeroes.
+#[cfg(feature = "alloc")]
+unsafe impl Zeroed for Node {}
+// SAFETY: integers, slots and nodes. What they mean is laid out for it: see `word`.
+#[cfg(feature = "alloc")]
+unsafe impl<T> Zeroed for Seat<T> {}
+
+/// `count` new elements, at least one.
+///
+/// Memory that the allocator zeroes is memory that it need not touch: the system gives a large
+/// queue only as much as it ever fills.
+#[cfg(feature = "alloc")]
+fn boxed<E: Zeroed>(
+    count: usize,
+    new: impl Fn() -> E,
+) -> Result<alloc::boxed::Box<[E]>, StorageError> {
+    let layout = core::alloc::Layout::array::<E>(count).map_err(|_| StorageError::TooLarge)?;
+    if cfg!(loom) {
+        return Ok(core::iter::repeat_with(new).take(count).collect()); // loom's are not zero
+    }
+    // SAFETY: of at least one byte, as `count` and `E` are.
+    let memory = unsafe { alloc::alloc::alloc_zeroed(layout) };
+    if memory.is_null() {
+        alloc::alloc::handle_alloc_error(layout);
+    }
+    let elements = core::ptr::slice_from_raw_parts_mut(memory.cast::<E>(), count);
+    // SAFETY: allocated just now, as a box of this type allocates; `E` may be zeroed.
+    Ok(unsafe { alloc::boxed::Box::from_raw(elements) })
 }
 
 #[cfg(feature = "alloc")]
@@ -269,7 +310,8 @@ pub enum StorageError {
     NoSeats,
     /// Not as many nodes as slots.
     NodesDiffer,
-    /// The capacity and 42 times the seats together reach 2,097,151, more than a link can name.
+    /// The capacity and 42 times the seats together reach 2,097,151, more than a link can name; or
+    /// the items would not fit into the address space.
     TooLarge,
 }
 

@@ -50,6 +50,34 @@ fn a_queue_can_be_a_static_of_zeroes() {
 }
 
 #[test]
+#[cfg(feature = "alloc")]
+fn a_queue_can_be_a_box_of_zeroes() {
+    use crate::queue::BoxedPriorityQueue;
+
+    const CAPACITY: usize = 64;
+    let queue: BoxedPriorityQueue<Vec<usize>> =
+        BoxedPriorityQueue::with_capacity(CAPACITY, 3).unwrap();
+    for round in 0..3 {
+        for item in 0..CAPACITY {
+            // Half of them in one line, half in the heap.
+            let deadline = Instant::from_nanos(if item % 2 == 0 { u64::MAX } else { item as u64 });
+            queue.enqueue_with_deadline(item as i32 % 3, deadline, std::vec![item; round]).unwrap();
+        }
+        assert_eq!((queue.enqueue(0, Vec::new()), queue.size()), (Err(Vec::new()), CAPACITY));
+        assert_eq!(queue.peek(), Some(std::vec![5; round]));
+        assert_eq!(queue.drain().count(), CAPACITY);
+    }
+    queue.enqueue(0, std::vec![1]).unwrap(); // to be dropped with the queue
+    let error = |capacity, seats| {
+        BoxedPriorityQueue::<[u8; 1 << 20]>::with_capacity(capacity, seats).map(drop)
+    };
+    assert_eq!(error(0, 1), Err(StorageError::NoCapacity));
+    assert_eq!(error(1, 0), Err(StorageError::NoSeats));
+    assert_eq!(error(usize::MAX, 1), Err(StorageError::TooLarge));
+    assert_eq!(error(1, usize::MAX), Err(StorageError::TooLarge));
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "two million slots take Miri too long")]
 fn storage_that_cannot_be_is_refused_by_name() {
     let try_with = |slots: usize, nodes: usize, seats: usize| {
