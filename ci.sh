@@ -110,6 +110,7 @@ step_embedded() {
     done
     say "core on riscv32imc"
     CARGO_PROFILE_RELEASE_LTO=off /usr/bin/cargo build "${build[@]}" -p tensorforge-core \
+        --features critical-section \
         --target riscv32imc-unknown-none-elf
 }
 

@@ -36,7 +36,8 @@ pub struct QueueItem {
 /// inside an operation at the same time; one more waits for one of them to leave.
 ///
 /// **Memory:** allocated once, by [`new`](Self::new): 64 bytes an item, and about 2 kB for each of
-/// those threads. Besides, only the identifiers' own.
+/// those threads. It is zeroed, so most systems hand out only what is ever filled. Besides, only the
+/// identifiers' own.
 ///
 /// ```
 /// use tensorforge::queue::{PriorityQueue, QueueItem};
@@ -63,7 +64,8 @@ impl PriorityQueue {
     /// limit, such as `usize::MAX`, counts as that. With a limit of 0, every
     /// [`enqueue`](Self::enqueue) answers `false`.
     ///
-    /// O(`hard_limit`): allocates all the room there will be.
+    /// Allocates all the room there will be: O(1) where the system has zeroed memory ready, as for a
+    /// large queue most do, else O(`hard_limit`).
     #[must_use]
     pub fn new(hard_limit: usize) -> Self {
         let capacity = hard_limit.min(MAX_HARD_LIMIT);
