@@ -1,6 +1,5 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
@@ -282,9 +281,13 @@ const EACH: usize = if cfg!(miri) { 20 } else { 2_000 };
 
 /// Runs `work` on several threads that start together, each with its number.
 fn together<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    let start = Barrier::new(threads);
+    // Awake when the last one comes: a barrier of the system would wake them one after the other.
+    let ready = AtomicUsize::new(0);
     let run = |number| {
-        start.wait();
+        ready.fetch_add(1, Ordering::Relaxed);
+        while ready.load(Ordering::Relaxed) < threads {
+            std::thread::yield_now();
+        }
         work(number)
     };
     let run = &run;
@@ -367,23 +370,28 @@ fn more_threads_than_seats_get_through() {
 }
 
 #[test]
-fn a_drain_takes_whole_groups_that_were_there() {
-    // One thread adds 0, 1, 2, ... of equal priority; what drains return, joined, has no gap.
-    let queue = PriorityQueue::new(EACH);
-    let finished = AtomicBool::new(false);
-    let drained = together(2, |number| {
-        let mut drained = Vec::new();
-        if number == 0 {
-            (0..EACH).for_each(|n| _ = queue.enqueue(item(n, 0))); // one refused is a gap
-            finished.store(true, Ordering::Release);
-            return drained;
-        }
-        while !finished.load(Ordering::Acquire) {
-            drained.extend(queue.drain());
-        }
-        drained.extend(queue.drain());
-        drained
-    });
-    let ids: Vec<_> = drained.into_iter().flatten().map(|item| item.id.parse()).collect();
-    assert_eq!(ids, (0..EACH).map(Ok).collect::<Vec<_>>());
+fn a_drain_is_one_moment() {
+    const WAITING: i32 = if cfg!(miri) { 50 } else { 1_000 };
+    const COMING: i32 = WAITING / 5;
+    for round in 0..if cfg!(miri) { 2 } else { 50 } {
+        let queue = PriorityQueue::new((WAITING + COMING) as usize);
+        assert!((-WAITING..0).all(|priority| queue.enqueue(item("", priority))));
+        // Each item that comes goes before all that are there. Were they taken one by one, it would
+        // turn up behind some that it should precede.
+        let taken = together(2, |number| match number {
+            0 => queue.drain(),
+            _ => {
+                // Half of the times as soon as the drain is seen to have begun.
+                while round % 2 == 0 && queue.size() == WAITING as usize {
+                    std::thread::yield_now();
+                }
+                assert!((0..COMING).all(|priority| queue.enqueue(item("", priority))));
+                Vec::new()
+            }
+        });
+        let (first, rest) = (&taken[0], queue.drain());
+        let came = first.len() as i32 - WAITING;
+        assert!(first.iter().map(|item| item.priority).eq((-WAITING..came).rev()));
+        assert!(rest.iter().map(|item| item.priority).eq((came..COMING).rev()));
+    }
 }
