@@ -1,7 +1,7 @@
 //! The bucket.
 
 use super::quota::{MOST_PARTS, Quota};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, const_unless_loom, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, const_unless_loom, fence, spin_loop};
 use crate::{Duration, Instant};
 
 /// A token bucket that any number of threads share without a lock.
@@ -11,7 +11,7 @@ use crate::{Duration, Instant};
 /// bucket as it was then, less all that was taken since.
 ///
 /// **Progress:** takes, refunds and changes of the quota are lock-free: they try again only when
-/// another one succeeded; peeks are lock-free and try again only when the quota changed twice. A
+/// another one succeeded; peeks are lock-free too, and try again only when the quota changed. A
 /// change of the quota that meets another in progress is refused, and delays nobody.
 ///
 /// ```
@@ -30,13 +30,17 @@ use crate::{Duration, Instant};
 /// ```
 #[derive(Debug)]
 pub struct TokenBucket {
-    /// The parts at which the bucket is full, and in the lowest bit which configuration they are of.
-    word: AtomicU64,
+    word: Word,
     configurations: [Configuration; 2],
-    /// Counts the changes of the quota.
+    /// Twice the number of changes of the quota so far, and one more while one is in progress.
     changes: AtomicU32,
-    changing: AtomicU32,
 }
+
+/// The parts at which the bucket is full, and in the lowest bit which configuration they are of.
+/// Alone on its cache line: the configurations stay in every processor's cache.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Word(AtomicU64);
 
 #[derive(Debug)]
 struct Configuration {
@@ -115,10 +119,11 @@ impl View {
     /// The word after taking `parts` at a time when `accrued` had accrued, or `None` if refused.
     #[inline(always)]
     fn after_taking(self, parts: u64, accrued: u64) -> Option<u64> {
-        // Below 2^62 each: `accrued`, `parts`, and how far the word was above any `accrued`.
-        let full_at = self.full_at().max(accrued).wrapping_add(parts);
-        (full_at.wrapping_sub(accrued) <= self.quota.burst_parts())
-            .then_some(full_at << 1 | self.word & 1)
+        // All of it fits: `accrued` is at most 2^62, `parts` and what the bucket was short of below 2^61. In the
+        // word's own scale, so that as little as possible is left to do once it is loaded.
+        let (parts, accrued, burst) = (parts << 1, accrued << 1, self.quota.burst_parts() << 1);
+        let full_at = (self.word & !1).max(accrued).wrapping_add(parts);
+        (full_at.wrapping_sub(accrued) <= burst).then_some(full_at | self.word & 1)
     }
 
     /// `accrued` is what `now` brought; `taken` the parts taken if the cost passed.
@@ -153,10 +158,9 @@ impl TokenBucket {
         /// A full bucket.
         pub fn new(quota: Quota) -> Self {
             Self {
-                word: AtomicU64::new(0),
+                word: Word(AtomicU64::new(0)),
                 configurations: [Configuration::new(quota), Configuration::new(quota)],
                 changes: AtomicU32::new(0),
-                changing: AtomicU32::new(0),
             }
         }
     }
@@ -175,6 +179,7 @@ impl TokenBucket {
 
     /// [`try_acquire_n`](Self::try_acquire_n) with the whole answer, for which it divides.
     pub fn acquire(&self, tokens: u64, now: Instant) -> Decision {
+        let mut backoff = Backoff::new();
         loop {
             let view = self.view();
             let Some(parts) = view.quota.parts(tokens).filter(|&parts| parts > 0) else {
@@ -184,6 +189,7 @@ impl TokenBucket {
             if taken.is_none_or(|word| self.replace(view.word, word)) {
                 return view.decision(tokens, now, true);
             }
+            backoff.lost();
         }
     }
 
@@ -194,6 +200,7 @@ impl TokenBucket {
 
     /// Gives `tokens` back that were taken and not used. The bucket never holds more than the burst.
     pub fn refund(&self, tokens: u64) {
+        let mut backoff = Backoff::new();
         loop {
             let view = self.view();
             // More than the burst fill the bucket at once.
@@ -202,6 +209,7 @@ impl TokenBucket {
             if self.replace(view.word, full_at << 1 | view.word & 1) {
                 return;
             }
+            backoff.lost();
         }
     }
 
@@ -212,19 +220,22 @@ impl TokenBucket {
     /// A take that overlaps with changes is decided wholly under one of the quotas that were in force
     /// during it, never under the rate of one and the burst of another.
     pub fn change(&self, quota: Quota, now: Instant) -> Result<(), ChangeInProgress> {
-        if self.changing.swap(1, Ordering::Acquire) != 0 {
+        let changes = self.changes.load(Ordering::Relaxed);
+        let (idle, begun) = (changes & !1, changes | 1);
+        let begins =
+            self.changes.compare_exchange(idle, begun, Ordering::Acquire, Ordering::Relaxed);
+        if begins.is_err() {
             return Err(ChangeInProgress);
         }
-        // Only this thread changes which configuration is current.
-        let current = (self.word.load(Ordering::Relaxed) & 1) as usize;
-        let old = self.configurations[current].load();
-        let changes = self.changes.load(Ordering::Relaxed);
-        self.changes.store(changes.wrapping_add(1), Ordering::Relaxed);
-        // Whoever reads the next line's stores also reads the new count. Pairs with `view`.
+        // Whoever reads what is stored from here on also reads that a change has begun. Pairs with
+        // the fence in `view`.
         fence(Ordering::Release);
+        // Only this thread changes which configuration is current.
+        let current = (self.word.0.load(Ordering::Relaxed) & 1) as usize;
+        let old = self.configurations[current].load();
         self.configurations[current ^ 1].store(quota);
         loop {
-            let word = self.word.load(Ordering::Relaxed);
+            let word = self.word.0.load(Ordering::Relaxed);
             let used = (word >> 1).saturating_sub(old.accrued(now));
             let used = u128::from(used) << quota.token_bits >> old.token_bits;
             let used = u64::try_from(used).unwrap_or(MOST_PARTS).min(MOST_PARTS);
@@ -233,7 +244,7 @@ impl TokenBucket {
                 break;
             }
         }
-        self.changing.store(0, Ordering::Release);
+        self.changes.store(idle.wrapping_add(2), Ordering::Release);
         Ok(())
     }
 
@@ -244,12 +255,14 @@ impl TokenBucket {
 
     #[inline(always)]
     fn take(&self, tokens: u64, now: Instant) -> Option<()> {
+        let mut backoff = Backoff::new();
         loop {
             let view = self.view();
             let word = view.after_taking(view.quota.parts(tokens)?, view.quota.accrued(now))?;
             if self.replace(view.word, word) {
                 return Some(());
             }
+            backoff.lost();
         }
     }
 
@@ -257,8 +270,14 @@ impl TokenBucket {
     fn view(&self) -> View {
         loop {
             let changes = self.changes.load(Ordering::Acquire);
-            let word = self.word.load(Ordering::Acquire);
-            let quota = self.configurations[(word & 1) as usize].load();
+            // Known without the word, so that the processor need not wait for it.
+            let expected = (changes >> 1 & 1) as usize;
+            let mut quota = self.configurations[expected].load();
+            let word = self.word.0.load(Ordering::Acquire);
+            let actual = (word & 1) as usize;
+            if changes & 1 == 1 || actual != expected {
+                quota = self.configurations[actual].load();
+            }
             fence(Ordering::Acquire);
             if self.changes.load(Ordering::Relaxed) == changes {
                 return View { word, quota };
@@ -268,6 +287,29 @@ impl TokenBucket {
 
     #[inline(always)]
     fn replace(&self, word: u64, with: u64) -> bool {
-        self.word.compare_exchange(word, with, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.word.0.compare_exchange(word, with, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// A loser stays away for a bounded time, longer the more often it loses: two processors that take
+/// the word from each other at each take do less together than one alone.
+struct Backoff(u32);
+
+impl Backoff {
+    const LAST: u32 = 1 << 9;
+
+    const fn new() -> Self {
+        Self(2)
+    }
+
+    #[cold]
+    fn lost(&mut self) {
+        if cfg!(any(test, loom)) {
+            return; // there, the test decides who runs
+        }
+        for _ in 0..self.0 {
+            spin_loop();
+        }
+        self.0 = (self.0 * 16).min(Self::LAST);
     }
 }

@@ -21,7 +21,7 @@ pub enum QuotaError {
     NoPeriod,
     /// More than one token in 4 ns.
     TooFast,
-    /// A burst above 2^62 - 1 tokens.
+    /// A burst above 2^61 - 1 tokens.
     TooLarge,
 }
 
@@ -30,15 +30,15 @@ impl core::fmt::Display for QuotaError {
         f.write_str(match self {
             Self::NoPeriod => "a rate's period is at least 1 ns; 0 was asked for",
             Self::TooFast => "a rate is at most one token in 4 ns, which is 250,000,000 a second",
-            Self::TooLarge => "a burst is below 2^62 tokens",
+            Self::TooLarge => "a burst is below 2^61 tokens",
         })
     }
 }
 
 impl core::error::Error for QuotaError {}
 
-/// No part of a bucket's word is further from zero than this: room for the burst above all of time.
-pub(super) const MOST_PARTS: u64 = (1 << 62) - 1;
+/// The most parts that a bucket is ever short of: twice that and all that accrues fit in its word.
+pub(super) const MOST_PARTS: u64 = (1 << 61) - 1;
 
 impl Quota {
     /// `tokens` in each `period`, arriving evenly, and at most `burst` of them saved up.
