@@ -106,6 +106,8 @@ impl core::error::Error for ChangeInProgress {}
 #[derive(Clone, Copy)]
 struct View {
     word: u64,
+    /// The word's lowest bit, known without the word.
+    configuration: u64,
     quota: Quota,
 }
 
@@ -119,11 +121,12 @@ impl View {
     /// The word after taking `parts` at a time when `accrued` had accrued, or `None` if refused.
     #[inline(always)]
     fn after_taking(self, parts: u64, accrued: u64) -> Option<u64> {
-        // All of it fits: `accrued` is at most 2^62, `parts` and what the bucket was short of below 2^61. In the
-        // word's own scale, so that as little as possible is left to do once it is loaded.
-        let (parts, accrued, burst) = (parts << 1, accrued << 1, self.quota.burst_parts() << 1);
-        let full_at = (self.word & !1).max(accrued).wrapping_add(parts);
-        (full_at.wrapping_sub(accrued) <= burst).then_some(full_at | self.word & 1)
+        // All of it fits: `accrued` is at most 2^62, `parts` and what the bucket was short of below
+        // 2^61. In the word's own scale and with its lowest bit, so that only a comparison and an
+        // addition are left to do once the word is loaded.
+        let accrued = accrued << 1 | self.configuration;
+        let full_at = self.word.max(accrued).wrapping_add(parts << 1);
+        (full_at.wrapping_sub(accrued) <= self.quota.burst_parts() << 1).then_some(full_at)
     }
 
     /// `accrued` is what `now` brought; `taken` the parts taken if the cost passed.
@@ -272,15 +275,17 @@ impl TokenBucket {
             let changes = self.changes.load(Ordering::Acquire);
             // Known without the word, so that the processor need not wait for it.
             let expected = (changes >> 1 & 1) as usize;
+            let mut configuration = expected;
             let mut quota = self.configurations[expected].load();
             let word = self.word.0.load(Ordering::Acquire);
             let actual = (word & 1) as usize;
             if changes & 1 == 1 || actual != expected {
+                configuration = actual;
                 quota = self.configurations[actual].load();
             }
             fence(Ordering::Acquire);
             if self.changes.load(Ordering::Relaxed) == changes {
-                return View { word, quota };
+                return View { word, configuration: configuration as u64, quota };
             }
         }
     }
