@@ -51,11 +51,12 @@
 //!   stopped, because marked nodes pile up behind it.
 //! - *Two designs for small and large capacity*: the front serves few priorities at any capacity, and
 //!   a queue of many falls through to the heap by itself.
-//! - *A private copy of the record on the stack*, written out at the end: 30 % slower on one thread
-//!   than editing the spare in place. *Retrying at once* after a loss: 3 times less throughput with
-//!   two threads than staying away. *A short fixed turn* (2 µs) for each thread instead of a growing
-//!   one: fairer, but 15 % less throughput and a p99.9 of 2 µs where now only one operation in
-//!   thousands meets another.
+//! - *Retrying at once* after a loss: 11 million operations a second with two threads, where staying
+//!   away makes 40 (1,000 items, eight levels, two processors). *A fixed turn of 2 µs* for each thread
+//!   instead of a growing one: fairer, but a sixth less throughput and a p99.9 of 2.2 µs, where now
+//!   so few operations meet another that it is 0.2 µs.
+//! - *A copy of the record on the stack*, written out at the end, with the levels in no order: 28
+//!   million operations a second where editing the spare in place, levels in order, makes 39.
 
 mod backoff;
 mod drain;
