@@ -17,7 +17,13 @@ use crate::sync::{AtomicU64, Ordering, const_unless_loom, fence};
 
 const RECORD_BITS: u32 = 16;
 
-/// A priority queue that any number of threads share without a lock.
+/// A priority queue that any number of threads share without a lock, if its items may be sent
+/// between threads:
+///
+/// ```compile_fail
+/// # use tensorforge_core::queue::PriorityQueue;
+/// static LOCAL: PriorityQueue<std::rc::Rc<u32>, 4> = PriorityQueue::new();
+/// ```
 ///
 /// **Order:** priority descending over the whole of `i32`; among equals the earliest deadline first,
 /// those without one last; then first in, first out.
@@ -31,7 +37,8 @@ pub struct Queue<T, S: Storage<T>> {
     record: Record,
     pub(super) capacity: u32,
     pub(super) storage: S,
-    item: core::marker::PhantomData<T>,
+    /// Not `T` itself: a queue of items that only one thread at a time may use can be shared.
+    item: core::marker::PhantomData<fn() -> T>,
 }
 
 /// Alone on its cache lines.

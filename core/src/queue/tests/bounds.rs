@@ -96,6 +96,14 @@ fn storage_that_cannot_be_is_refused_by_name() {
 }
 
 #[test]
+fn a_queue_of_what_can_be_sent_can_be_shared() {
+    fn can_be_shared<T: Send + Sync>(_: &T) {}
+    let queue: PriorityQueue<std::cell::Cell<u32>, 2, 2> = PriorityQueue::new();
+    can_be_shared(&queue);
+    can_be_shared(&queue.drain());
+}
+
+#[test]
 fn both_ends_of_the_priorities_are_priorities() {
     let queue: PriorityQueue<i32, 16, 1> = PriorityQueue::new();
     let ends = [i32::MAX, i32::MAX - 1, 1, 0, -1, i32::MIN + 1, i32::MIN];
