@@ -24,9 +24,9 @@ help() {
 
 Longer, and not part of `all`:
 
-  histories    a million recorded histories of the queue, checked for linearizability
+  histories    a million recorded histories of the queue, checked for linearizability; half an hour
   tsan         the lock-free parts under ThreadSanitizer; needs a nightly toolchain
-  miri         the queue's unsafe code under Miri, one thread at a time (with more it takes hours);
+  miri         the unsafe code of the queue under Miri, one thread at a time (with more it takes hours);
                needs a nightly toolchain
 HELP
 }
@@ -154,7 +154,7 @@ step_miri() {
     MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" \
         cargo +nightly miri test --locked --target-dir "$target/miri" \
         -p tensorforge-core --lib --all-features \
-        -- queue::tests::bounds queue::tests::lifetimes queue::tests::sequential
+        -- queue::tests::bounds queue::tests::lifetimes
 }
 
 step_doc() {
