@@ -101,10 +101,10 @@ pub(crate) mod steps {
     /// Called before every atomic access. A hook's own atomic accesses are not stepped.
     pub(crate) fn step() {
         HOOK.with(|slot| {
-            if let Ok(mut hook) = slot.try_borrow_mut() {
-                if let Some(hook) = hook.as_mut() {
-                    hook();
-                }
+            if let Ok(mut hook) = slot.try_borrow_mut()
+                && let Some(hook) = hook.as_mut()
+            {
+                hook();
             }
         });
     }

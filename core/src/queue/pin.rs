@@ -129,11 +129,11 @@ impl<T, S: Storage<T>> Queue<T, S> {
     fn give_up(&self, slot: u32, owned: &mut u32) {
         *owned = slot;
         for seat in self.storage.seats() {
-            if let Some(pin) = seat.pin.pinned(slot) {
-                if seat.pin.hand(pin) {
-                    *owned = pin.collateral();
-                    return;
-                }
+            if let Some(pin) = seat.pin.pinned(slot)
+                && seat.pin.hand(pin)
+            {
+                *owned = pin.collateral();
+                return;
             }
         }
         if let Some(cell) = self.slot(slot) {
