@@ -50,6 +50,7 @@ pub mod batch;
 pub mod engine;
 pub mod limiter;
 pub mod queue;
+pub mod ring;
 mod sync;
 pub mod time;
 
