@@ -51,6 +51,7 @@ pub mod engine;
 pub mod limiter;
 pub mod queue;
 pub mod ring;
+pub mod stats;
 mod sync;
 pub mod time;
 

@@ -188,3 +188,8 @@ mod stepped {
         }
     }
 }
+
+/// A byte that is written once or several times with the same value, and orders nothing: no model
+/// explores it.
+#[cfg(target_arch = "x86_64")]
+pub(crate) use core::sync::atomic::AtomicU8 as Once8;
