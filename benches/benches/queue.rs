@@ -8,8 +8,6 @@
 mod arguments;
 #[path = "queue/cell.rs"]
 mod cell;
-#[path = "queue/clock.rs"]
-mod clock;
 #[path = "queue/histogram.rs"]
 mod histogram;
 #[path = "queue/limiter.rs"]
@@ -41,12 +39,11 @@ mod stop;
 mod stopped;
 #[path = "queue/subject.rs"]
 mod subject;
-#[path = "queue/target.rs"]
-mod target;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
+use tensorforge_benches::report::Report;
 
 use arguments::Arguments;
 use cell::Cell;
@@ -54,36 +51,10 @@ use limiter::{Answer, Checks};
 use limiter_cell::LimiterCell;
 use load::{Load, Priorities};
 use subject::{KeepsOrder, Kind};
-use target::Target;
 
 const PREFILLS: [usize; 2] = [1_000, 64_000];
 const RANGES: [Priorities; 2] = [Priorities::EightLevels, Priorities::FullRange];
 const THREADS: [usize; 4] = [1, 2, 4, 8];
-
-/// What the sections leave for the end: every target under its cell's title, and the JSON.
-#[derive(Default)]
-struct Report {
-    targets: Vec<(String, Target)>,
-    sections: serde_json::Map<String, Value>,
-}
-
-impl Report {
-    fn add(&mut self, section: &str, title: &str, targets: Vec<Target>, figures: Value) {
-        self.targets.extend(targets.into_iter().map(|target| (title.to_owned(), target)));
-        let cells = self.sections.entry(section).or_insert_with(|| json!([]));
-        cells.as_array_mut().expect("sections are lists").push(figures);
-    }
-
-    fn missed(&self) -> impl Iterator<Item = &(String, Target)> {
-        self.targets.iter().filter(|(_, target)| !target.reached())
-    }
-
-    fn print(&self) {
-        let missed = self.missed().count();
-        println!("\n{missed} of {} targets missed", self.targets.len());
-        self.missed().for_each(|(title, target)| println!("  {title}: {}", target.line()));
-    }
-}
 
 fn main() {
     let arguments = Arguments::read();
@@ -111,15 +82,9 @@ fn main() {
     if arguments.wants("limiter") {
         limiters(&arguments, &mut report);
     }
-    if arguments.json {
-        report.sections.insert("ours".into(), json!([ours::NAME, ours_limiter::NAME]));
-        report.sections.insert("quick".into(), arguments.quick.into());
-        report.sections.insert("targets".into(), report.targets.len().into());
-        report.sections.insert("missed".into(), report.missed().count().into());
-        println!("{}", Value::Object(report.sections));
-    } else {
-        report.print();
-    }
+    report.insert("ours", json!([ours::NAME, ours_limiter::NAME]));
+    report.insert("quick", arguments.quick.into());
+    report.finish(arguments.json);
 }
 
 fn cells(arguments: &Arguments, report: &mut Report) {

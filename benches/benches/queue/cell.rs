@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 use tensorforge_benches::median;
+use tensorforge_benches::target::Target;
 
 use crate::load::{Latency, Load, Priorities, Quantiles, Speed, Throughput};
 use crate::machine;
 use crate::subject::Kind;
-use crate::target::Target;
 
 pub(crate) struct Cell {
     pub(crate) load: Load,

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use tensorforge_benches::median;
+use tensorforge_benches::target::Target;
 
 use crate::limiter::{Answer, Checked, Checks};
 use crate::limiters::LimiterKind;
-use crate::target::Target;
 
 pub(crate) struct LimiterCell {
     answer: Answer,

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::clock;
+use tensorforge_benches::clock;
+
 use crate::histogram::Histogram;
 use crate::subject::{Subject, Visit};
 

@@ -8,7 +8,7 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::clock;
+use tensorforge_benches::clock;
 
 const TRIPS: u64 = 2_000;
 

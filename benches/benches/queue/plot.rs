@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use tensorforge_benches::escaped;
+
 use crate::cell::Cell;
 use crate::subject::Kind;
 
@@ -107,8 +109,4 @@ fn draw(svg: &mut String, panel: &[&Cell], left: f64, top: f64) {
             if threads == 1 { "" } else { "s" }
         );
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

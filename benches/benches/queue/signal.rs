@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_f
 use std::thread;
 use std::time::Duration;
 
-use crate::clock;
+use tensorforge_benches::clock;
 
 /// Only the victim and, on its thread, the handler touch it.
 static INSIDE: AtomicBool = AtomicBool::new(false);

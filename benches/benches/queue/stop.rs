@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use tensorforge_benches::clock;
 use tensorforge_benches::median;
 
-use crate::clock;
 use crate::load::{Load, Priorities, Random, step};
 use crate::signal::Victim;
 use crate::subject::{Subject, Visit};

@@ -1,11 +1,11 @@
 //! The stopped thread's section: each subject's outcomes, and the table of them.
 
 use serde_json::{Value, json};
+use tensorforge_benches::target::Target;
 
 use crate::load::Priorities;
 use crate::stop::{Outcome, Plan};
 use crate::subject::Kind;
-use crate::target::Target;
 
 const WANTED: f64 = 0.8;
 

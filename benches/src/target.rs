@@ -1,30 +1,41 @@
-//! What the third issue asks of the queue and the limiter, cell by cell.
+//! What is asked of a figure, and whether it was reached.
 
 use serde_json::{Value, json};
 
 /// One figure asked for and what it came to.
-pub(crate) struct Target {
-    pub(crate) what: String,
-    pub(crate) wanted: f64,
-    pub(crate) got: f64,
+pub struct Target {
+    /// What the figure is.
+    pub what: String,
+    /// The figure asked for.
+    pub wanted: f64,
+    /// The figure measured.
+    pub got: f64,
     /// Whether `got` must be at most, not at least, `wanted`.
     at_most: bool,
 }
 
 impl Target {
-    pub(crate) const fn at_least(what: String, wanted: f64, got: f64) -> Self {
+    /// `got` must be `wanted` or more.
+    #[must_use]
+    pub const fn at_least(what: String, wanted: f64, got: f64) -> Self {
         Self { what, wanted, got, at_most: false }
     }
 
-    pub(crate) const fn at_most(what: String, wanted: f64, got: f64) -> Self {
+    /// `got` must be `wanted` or less.
+    #[must_use]
+    pub const fn at_most(what: String, wanted: f64, got: f64) -> Self {
         Self { what, wanted, got, at_most: true }
     }
 
-    pub(crate) fn reached(&self) -> bool {
+    /// Whether the figure is as asked; one that is not a number never is.
+    #[must_use]
+    pub fn reached(&self) -> bool {
         if self.at_most { self.got <= self.wanted } else { self.got >= self.wanted }
     }
 
-    pub(crate) fn line(&self) -> String {
+    /// The verdict for a reader.
+    #[must_use]
+    pub fn line(&self) -> String {
         let (mark, relation) = (
             if self.reached() { "reached" } else { "MISSED " },
             if self.at_most { "<=" } else { ">=" },
@@ -32,7 +43,9 @@ impl Target {
         format!("{mark} {:.2}, wanted {relation} {:.2}: {}", self.got, self.wanted, self.what)
     }
 
-    pub(crate) fn json(&self) -> Value {
+    /// The verdict for a program.
+    #[must_use]
+    pub fn json(&self) -> Value {
         json!({
             "what": self.what,
             "wanted": self.wanted,
