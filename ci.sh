@@ -188,7 +188,7 @@ step_test() {
 step_bench-smoke() {
     need_cargo
     [[ -e benches/Cargo.toml ]] || die "there are no benchmarks yet"
-    step_setup # ONNX Runtime, which the benchmarks compare with
+    step_setup # ONNX Runtime and numpy, which the benchmarks compare with
     VIRTUAL_ENV=$venv cargo bench --locked --manifest-path benches/Cargo.toml --benches -- --quick
 }
 
