@@ -42,7 +42,9 @@ fn mean_variance(
     };
     check(ours::NAME, ours::mean_variance(x));
     let sum = mean * x.len() as f64;
+    let (left, right) = x.split_at(x.len() / 2);
     check::close("plain sum", sums::sum(x), sum, sum, check::SUMS);
+    check::close("plain sum of halves", sums::sum_both(left, right), sum, sum, check::SUMS);
 
     let title = format!("mean and variance of {} values", x.len());
     let unit = Unit { item: "value", rate: Some(("GB/s", 8.0)) };
@@ -54,7 +56,13 @@ fn mean_variance(
         })
     });
     race.rival("plain sum", &[Against { ours, wanted: Some(OF_A_SUM) }], || {
-        lap(items, || (0..passes).for_each(|_| _ = black_box(sums::sum(black_box(x)))))
+        let whole = lap(items, || {
+            (0..passes).for_each(|_| _ = black_box(sums::sum(black_box(x))));
+        });
+        let halves = lap(items, || {
+            (0..passes).for_each(|_| _ = black_box(sums::sum_both(black_box(left), right)));
+        });
+        whole.min(halves)
     });
     if let Some(numpy) = numpy {
         let figures = numpy.mean_variance(1).figures;
@@ -92,12 +100,16 @@ fn covariance(
         })
     });
     race.rival("plain sums of both", &[Against { ours, wanted: Some(OF_A_SUM) }], || {
-        lap(items, || {
+        let one_by_one = lap(items, || {
             for _ in 0..passes {
                 black_box(sums::sum(black_box(x)));
                 black_box(sums::sum(black_box(y)));
             }
-        })
+        });
+        let at_once = lap(items, || {
+            (0..passes).for_each(|_| _ = black_box(sums::sum_both(black_box(x), y)));
+        });
+        one_by_one.min(at_once)
     });
     if let Some(numpy) = numpy {
         let wanted = check::covariance(pairs, 1);
