@@ -14,4 +14,5 @@ pub mod queue;
 pub mod registry;
 pub mod server;
 pub mod service;
+pub mod statistics;
 pub mod telemetry;
