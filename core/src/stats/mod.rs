@@ -5,6 +5,7 @@
 //! | [`Moments`] | count, mean, variance, smallest, largest; one value or a slice at a time; mergeable |
 //! | [`PairMoments`] | covariance and correlation of two streams or slices; mergeable |
 //! | [`covariance_matrix`], [`correlation_matrix`] | of many columns |
+//! | [`Sum`] | a sum without rounding errors |
 //! | [`MovingAverage`], [`moving_average`] | the mean of the last N |
 //! | [`Ewma`], [`PeakEwma`], [`Rate`] | averages that forget |
 //! | [`Extremes`] | smallest and largest of the last N |
@@ -46,7 +47,7 @@ pub use moments::Moments;
 pub use page_hinkley::{Direction, PageHinkley, Shift};
 pub use pair_moments::{LengthMismatch, PairMoments};
 pub use rate::Rate;
-pub(crate) use sum::Sum;
+pub use sum::Sum;
 
 /// The largest magnitude of a value: 2^470, about 3e141. 2^64 squared differences of such values add
 /// up to a finite number.
