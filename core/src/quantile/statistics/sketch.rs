@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::distributions::Random;
 use super::{assert_close, exact};
 use crate::quantile::{Estimate, MergeError, Sketch};
 
@@ -107,6 +108,45 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn a_slice_is_counted_as_its_values_are(
+        len in prop_oneof![0_usize..100, 4000_usize..4200, 65_500_usize..70_000],
+        seed: u64,
+        spoiled in prop::collection::vec((any::<usize>(), prop::sample::select(std::vec![
+            f64::NAN, f64::INFINITY, -1.0, 0.0, 1e-300, 1e6, f64::MAX,
+        ])), 0..4),
+    ) {
+        let mut random = Random(seed);
+        let mut values: Vec<f64> =
+            (0..len).map(|_| (25.0 * random.uniform() - 18.0).exp2()).collect();
+        for (i, value) in spoiled {
+            if len > 0 {
+                values[i % len] = value;
+            }
+        }
+        let mut single = Box::new(Sketch::<30>::new());
+        values.iter().for_each(|&value| single.insert(value));
+        assert!(sketch_of(&values) == single);
+    }
+}
+
+#[test]
+fn a_slice_that_fills_a_bucket_is_counted_as_its_values_are() {
+    let mut sketch = sketch_of(&[0.25]);
+    for _ in 0..31 {
+        let half = sketch.clone();
+        sketch.merge(&half).unwrap();
+    }
+    let mut nearly_full = sketch.clone();
+    (0..1000).for_each(|_| assert!(nearly_full.remove(0.25)));
+    nearly_full.merge(&sketch).unwrap();
+    let room = u64::from(u32::MAX) - nearly_full.count();
+    nearly_full.insert_all(&[0.25; 5000]);
+    assert_eq!((nearly_full.count(), nearly_full.saturated()), (u32::MAX.into(), 5000 - room));
 }
 
 #[test]
