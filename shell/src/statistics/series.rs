@@ -86,7 +86,7 @@ pub fn cumulative_sum(values: &[f64]) -> Vec<f64> {
 /// ```
 #[must_use]
 pub fn detect_trend(values: &[f64], alpha: f64) -> &'static str {
-    let alpha = alpha.max(0.0).min(1.0); // 0.0 for NaN
+    let alpha = if alpha.is_nan() { 0.0 } else { alpha.clamp(0.0, 1.0) };
     let mut values = values.iter().copied().filter(|&value| is_value(value));
     let Some(first) = values.next() else { return "stable" };
     let (average, last) = values.fold((first, first), |(average, _), value| {
