@@ -25,6 +25,7 @@
 mod averages;
 mod ewma;
 mod extremes;
+mod kernels;
 mod matrix;
 mod moments;
 mod page_hinkley;

@@ -1,8 +1,7 @@
 //! Mean and variance.
-#![allow(unsafe_code, reason = "the loops compiled for a found instruction set: see `simd`")]
 
-use super::simd::{self, for_each_level};
-use super::{LARGEST, is_value};
+use super::kernels::sum_block;
+use super::{LARGEST, is_value, simd};
 
 /// Count, mean, variance, smallest and largest of some values.
 ///
@@ -40,46 +39,6 @@ pub struct Moments {
 
 /// Values of a slice taken together: 32 KiB.
 const BLOCK: usize = 4096;
-/// Sums kept side by side.
-const LANES: usize = 16;
-
-/// Sums over a block, of distances from a point near its mean.
-struct Block {
-    sum: f64,
-    squares: f64,
-    min: f64,
-    max: f64,
-}
-
-for_each_level! {
-    fn sum_block(values: &[f64], near: f64) -> Block {
-        let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
-        let (mut mins, mut maxs) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-        let mut take = |lane: usize, value: f64| {
-            let distance = value - near;
-            sums[lane] += distance;
-            squares[lane] += distance * distance;
-            mins[lane] = if value < mins[lane] { value } else { mins[lane] };
-            maxs[lane] = if value > maxs[lane] { value } else { maxs[lane] };
-        };
-        let (whole, rest) = values.as_chunks::<LANES>();
-        for chunk in whole {
-            for (lane, &value) in chunk.iter().enumerate() {
-                take(lane, value);
-            }
-        }
-        for (lane, &value) in rest.iter().enumerate() {
-            take(lane, value);
-        }
-        Block {
-            sum: sums.iter().sum(),
-            squares: squares.iter().sum(),
-            min: mins.iter().copied().fold(f64::INFINITY, f64::min),
-            max: maxs.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        }
-    }
-}
-
 impl Moments {
     /// Of no values yet.
     #[must_use]
@@ -132,34 +91,26 @@ impl Moments {
 
     /// The moments of a block, or `None` if some of it is no value.
     fn of_block(level: simd::Level, values: &[f64], near: f64) -> Option<Self> {
-        let count = values.len() as f64;
+        let first = Self::around(level, values, near)?;
+        // A difference of squares is good while most of them is left of it. Where the block lies
+        // elsewhere than what came before, it is taken again, around its own mean.
+        let distance = first.mean - near;
+        let lost = first.count as f64 * distance * distance > 15.0 * first.squares;
+        if lost && distance != 0.0 { Self::around(level, values, first.mean) } else { Some(first) }
+    }
+
+    fn around(level: simd::Level, values: &[f64], near: f64) -> Option<Self> {
         let sums = sum_block(level, values, near);
         // NaN among the values makes the squares NaN.
         if !(sums.min >= -LARGEST && sums.max <= LARGEST && sums.squares.is_finite()) {
             return None;
         }
-        let offset = sums.sum / count;
-        let squares = sums.squares - sums.sum * offset;
-        // That difference is good while most of the squares is left of it. Where the block lies
-        // elsewhere than what came before, it is taken again, around its own mean.
-        if squares * 16.0 < sums.squares && near != near + offset {
-            let near = near + offset;
-            let sums = sum_block(level, values, near);
-            let offset = sums.sum / count;
-            return Some(Self {
-                count: values.len() as u64,
-                rejected: 0,
-                mean: near + offset,
-                squares: (sums.squares - sums.sum * offset).max(0.0),
-                min: sums.min,
-                max: sums.max,
-            });
-        }
+        let offset = sums.sum / values.len() as f64;
         Some(Self {
             count: values.len() as u64,
             rejected: 0,
             mean: near + offset,
-            squares: squares.max(0.0),
+            squares: (sums.squares - sums.sum * offset).max(0.0),
             min: sums.min,
             max: sums.max,
         })

@@ -1,8 +1,7 @@
 //! Covariance and correlation.
-#![allow(unsafe_code, reason = "the loops compiled for a found instruction set: see `simd`")]
 
-use super::is_value;
-use super::simd::{self, for_each_level};
+use super::kernels::sum_pair_block;
+use super::{is_value, simd};
 
 /// Two slices that are to be taken in pairs differ in length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,45 +55,8 @@ pub struct PairMoments {
 
 /// Pairs of two slices taken together: 32 KiB.
 const BLOCK: usize = 2048;
-const LANES: usize = 16;
 /// Squares that add up to no more than this are of numbers far below the largest.
 const SMALL_SQUARES: f64 = f64::from_bits((1023 + 930) << 52);
-
-/// Sums over a block, of distances from a point near its means.
-struct Block {
-    x: f64,
-    y: f64,
-    xx: f64,
-    yy: f64,
-    xy: f64,
-}
-
-for_each_level! {
-    fn sum_block(x: &[f64], y: &[f64], near_x: f64, near_y: f64) -> Block {
-        let (mut sums_x, mut sums_y) = ([0.0; LANES], [0.0; LANES]);
-        let (mut xx, mut yy, mut xy) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        let mut take = |lane: usize, x: f64, y: f64| {
-            let (x, y) = (x - near_x, y - near_y);
-            sums_x[lane] += x;
-            sums_y[lane] += y;
-            xx[lane] += x * x;
-            yy[lane] += y * y;
-            xy[lane] += x * y;
-        };
-        let ((whole_x, rest_x), (whole_y, rest_y)) =
-            (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        for (x, y) in whole_x.iter().zip(whole_y) {
-            for lane in 0..LANES {
-                take(lane, x[lane], y[lane]);
-            }
-        }
-        for (lane, (&x, &y)) in rest_x.iter().zip(rest_y).enumerate() {
-            take(lane, x, y);
-        }
-        let [x, y, xx, yy, xy] = [sums_x, sums_y, xx, yy, xy].map(|lanes| lanes.iter().sum());
-        Block { x, y, xx, yy, xy }
-    }
-}
 
 impl PairMoments {
     /// Of no pairs yet.
@@ -180,7 +142,7 @@ impl PairMoments {
     }
 
     fn around(level: simd::Level, x: &[f64], y: &[f64], near: (f64, f64)) -> Option<Self> {
-        let sums = sum_block(level, x, y, near.0, near.1);
+        let sums = sum_pair_block(level, x, y, near.0, near.1);
         // Any NaN or infinity is in these too.
         if !(sums.xx <= SMALL_SQUARES && sums.yy <= SMALL_SQUARES) {
             return None;

@@ -96,7 +96,7 @@ mod x86 {
 macro_rules! for_each_level {
     ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $answer:ty $body:block) => {
         $(#[$meta])*
-        fn $name(level: $crate::stats::simd::Level, $($argument: $type),*) -> $answer {
+        pub(super) fn $name(level: $crate::stats::simd::Level, $($argument: $type),*) -> $answer {
             #[inline(always)]
             fn body($($argument: $type),*) -> $answer $body
 

@@ -1,9 +1,9 @@
 //! Rows, centred and packed for multiplication.
-#![allow(unsafe_code, reason = "the loops compiled for a found instruction set: see `simd`")]
 
 use super::RowCount;
 use crate::stats::is_value;
-use crate::stats::simd::{Level, for_each_level};
+use crate::stats::kernels::add_row;
+use crate::stats::simd::Level;
 
 /// Rows packed at a time: a panel of eight columns is 16 KiB, half of a usual first-level cache.
 pub(super) const DEPTH: usize = 256;
@@ -29,18 +29,6 @@ pub(super) const fn width(level: Level) -> usize {
     match level {
         Level::Baseline | Level::Avx2 => 4,
         Level::Avx512 => 8,
-    }
-}
-
-for_each_level! {
-    /// Adds to each sum how far its column's value lies from `origin`, and says how many are no values.
-    fn add_row(row: &[f64], origin: &[f64], sums: &mut [f64]) -> usize {
-        let mut unusable = 0;
-        for ((sum, &value), &origin) in sums.iter_mut().zip(row).zip(origin) {
-            *sum += value - origin;
-            unusable += usize::from(!is_value(value));
-        }
-        unusable
     }
 }
 
