@@ -49,6 +49,7 @@ extern crate alloc;
 pub mod batch;
 pub mod engine;
 pub mod limiter;
+pub mod machine;
 pub mod quantile;
 pub mod queue;
 pub mod ring;
