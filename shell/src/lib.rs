@@ -16,3 +16,4 @@ pub mod server;
 pub mod service;
 pub mod statistics;
 pub mod telemetry;
+pub mod workflow;
