@@ -9,6 +9,7 @@ use crate::contracts::{
 };
 use crate::models::{DataType, ModelIo, Tensor};
 use crate::registry::{LoadedModel, LookupError, Registry};
+use crate::workflow::{LiveRequest, RequestLog, SharedSink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tensorforge_core::engine::ConfigureError;
@@ -153,6 +154,7 @@ pub struct Service {
     clock: Clock,
     registry: Registry,
     scheduler: BatchScheduler,
+    requests: Arc<RequestLog>,
     draining: AtomicBool,
 }
 
@@ -169,7 +171,16 @@ impl Service {
         for model in registry.ready() {
             scheduler.add(model)?;
         }
-        Ok(Self { clock, registry, scheduler, draining: AtomicBool::new(false) })
+        let requests = Arc::new(RequestLog::new(clock, None));
+        Ok(Self { clock, registry, scheduler, requests, draining: AtomicBool::new(false) })
+    }
+
+    /// Tells `sink` of every step of every request from now on. It is called while a request is handled,
+    /// so a slow one belongs behind a buffer.
+    #[must_use]
+    pub fn audited(mut self, sink: SharedSink) -> Self {
+        self.requests = Arc::new(RequestLog::new(self.clock, Some(sink)));
+        self
     }
 
     /// Runs one request. Dropping the future withdraws it.
@@ -182,10 +193,29 @@ impl Service {
         version: Option<&str>,
         request: InferRequest,
     ) -> Result<InferResponse, InferError> {
+        let life = Arc::new(self.requests.receive(name, &request.id));
+        let result = self.infer_alive(name, version, request, &life).await;
+        match &result {
+            Ok(_) => life.succeeded(),
+            Err(InferError::Run { source, .. }) if source.is_overload() => {
+                life.shed(&source.to_string());
+            }
+            Err(error) => life.failed(&error.to_string()),
+        }
+        result
+    }
+
+    async fn infer_alive(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        request: InferRequest,
+        life: &Arc<LiveRequest>,
+    ) -> Result<InferResponse, InferError> {
         let model = self.registry.find(name, version)?;
         let _pending = model.recorder.pending();
         let started = self.clock.now();
-        let result = self.infer_on(model, request).await;
+        let result = self.infer_on(model, request, life).await;
         if result.is_err() {
             model.recorder.failed(self.clock.now().since(started));
         }
@@ -196,11 +226,13 @@ impl Service {
         &self,
         model: &Arc<LoadedModel>,
         request: InferRequest,
+        life: &Arc<LiveRequest>,
     ) -> Result<InferResponse, InferError> {
         let io = model.executor.io();
         let wanted = wanted_outputs(&model.name, io, &request)?;
         let (inputs, rows) = check_inputs(&model.name, io, request.inputs)?;
-        let outputs = self.scheduler.run(model, inputs, rows).await.map_err(|source| {
+        life.admitted();
+        let outputs = self.scheduler.run(model, inputs, rows, life).await.map_err(|source| {
             InferError::Run { model: model.name.clone(), version: model.version, source }
         })?;
         let outputs = match wanted {

@@ -15,6 +15,7 @@ use crate::concurrency::{JobSender, WorkerPool, job_queue, lock};
 use crate::device::ExecuteError;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
+use crate::workflow::LiveRequest;
 use signatures::{Shapes, Signatures};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -58,6 +59,30 @@ pub enum RunError {
     Stopped,
 }
 
+impl RunError {
+    /// Whether it was turned away because too much waits or the server stops: another time, or another
+    /// server, may take it.
+    #[must_use]
+    pub const fn is_overload(&self) -> bool {
+        match self {
+            Self::Refused(why) => {
+                !matches!(why, Refused::UnknownModel | Refused::Empty | Refused::TooLarge { .. })
+            }
+            Self::Stopped => true,
+            Self::Execute(_) | Self::Panicked { .. } => false,
+        }
+    }
+}
+
+const fn closing_reason(reason: ClosingReason) -> &'static str {
+    match reason {
+        ClosingReason::Full => "the batch was full",
+        ClosingReason::MaxWait => "its first request had waited long enough",
+        ClosingReason::Drain => "the server drains",
+        _ => "the batch closed",
+    }
+}
+
 fn refusal(why: &Refused) -> String {
     match why {
         Refused::UnknownModel => "the model is not served here".into(),
@@ -80,6 +105,7 @@ struct Pending {
     inputs: Vec<Tensor>,
     rows: usize,
     arrived: Instant,
+    life: Arc<LiveRequest>,
     reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
 }
 
@@ -169,7 +195,7 @@ impl BatchScheduler {
 
     /// Runs `inputs`, which must be what `model` declares, in one batch with others. `rows` is
     /// their batch dimension, 1 for a model without one. Dropping the future takes the request out
-    /// of the queue.
+    /// of the queue. `life` is told how far it is; its outcome is the caller's to tell.
     ///
     /// # Errors
     /// [`RunError`]; the requests it shared a batch with never notice.
@@ -178,9 +204,10 @@ impl BatchScheduler {
         model: &Arc<LoadedModel>,
         inputs: Vec<Tensor>,
         rows: usize,
+        life: &Arc<LiveRequest>,
     ) -> Result<Vec<Tensor>, RunError> {
         let (reply, answer) = oneshot::channel();
-        let ticket = self.shared.arrive(model, inputs, rows, reply);
+        let ticket = self.shared.arrive(model, inputs, rows, Arc::clone(life), reply);
         let mut waiting = CancelOnDrop { shared: &self.shared, ticket };
         let result = answer.await.unwrap_or(Err(RunError::Stopped));
         waiting.ticket = None;
@@ -239,13 +266,14 @@ impl Shared {
         model: &Arc<LoadedModel>,
         inputs: Vec<Tensor>,
         rows: usize,
+        life: Arc<LiveRequest>,
         reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
     ) -> Option<Ticket> {
         let shapes = batch_shapes(model, &inputs);
         let arrived = self.clock.now();
         let model = Arc::clone(model);
         let id = model.id;
-        let pending = Box::new(Pending { model, inputs, rows, arrived, reply });
+        let pending = Box::new(Pending { model, inputs, rows, arrived, life, reply });
         self.decide(|state| {
             let signature = shapes.map_or(FIXED_SHAPES, |shapes| state.signatures.acquire(shapes));
             let items = u32::try_from(rows).unwrap_or(u32::MAX);
@@ -280,7 +308,13 @@ impl Shared {
         if is_drained {
             self.drained.send_replace(true);
         }
+        // Told when the lock is released: the audit may take its time.
+        if let Some(life) = actions.queued {
+            life.queued();
+        }
         for job in actions.jobs {
+            let reason = closing_reason(job.reason);
+            job.requests.iter().for_each(|request| request.life.batched(reason));
             self.jobs.send(job);
         }
         for (pending, why) in actions.refused {
@@ -331,6 +365,7 @@ struct Actions {
     /// Signatures of the requests that left the queue or never entered it.
     left: Vec<u32>,
     ticket: Option<Ticket>,
+    queued: Option<Arc<LiveRequest>>,
     /// Kept until the lock is released: freeing large tensors takes its time.
     cancelled: Vec<BoxedRequest>,
 }
@@ -350,8 +385,9 @@ impl ActionSink<BoxedRequest> for Actions {
         self.refused.push((request.payload, why));
     }
 
-    fn queued(&mut self, ticket: Ticket, _: &BoxedRequest) {
+    fn queued(&mut self, ticket: Ticket, request: &BoxedRequest) {
         self.ticket = Some(ticket);
+        self.queued = Some(Arc::clone(&request.life));
     }
 
     fn cancelled(&mut self, request: Request<BoxedRequest>) {

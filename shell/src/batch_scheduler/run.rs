@@ -19,12 +19,15 @@ pub(super) fn run(shared: &Shared, job: Job) {
         return;
     }
     tracing::debug!(?model, ?reason, requests = requests.len(), "batch");
+    requests.iter().for_each(|request| request.life.running());
     match answer(shared, &model, requests) {
         Ok(()) => {}
         Err((requests, error)) if requests.len() == 1 => fail(requests, &error),
         Err((requests, error)) => {
             tracing::debug!(?model, %error, "batch failed; its requests run again one by one");
+            let why = error.to_string();
             for request in requests {
+                request.life.again(&why);
                 if let Err((requests, error)) = answer(shared, &model, vec![request]) {
                     fail(requests, &error);
                 }

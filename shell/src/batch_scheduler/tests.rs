@@ -3,6 +3,7 @@ use crate::config::ModelConfig;
 use crate::device::Executor;
 use crate::models::{DataType, ModelIo, TensorSpec};
 use crate::telemetry::ModelRecorder;
+use crate::workflow::RequestLog;
 use std::sync::mpsc;
 use tensorforge_core::ModelId;
 
@@ -126,7 +127,9 @@ impl Bench {
         let (scheduler, model) = (Arc::clone(&self.scheduler), Arc::clone(&self.model));
         tokio::spawn(async move {
             let rows = tensor.shape()[0];
-            scheduler.run(&model, vec![tensor], rows).await
+            let log = Arc::new(RequestLog::new(Clock::start(), None));
+            let life = Arc::new(log.receive("doubler", ""));
+            scheduler.run(&model, vec![tensor], rows, &life).await
         })
     }
 

@@ -23,6 +23,7 @@ mod deadlines;
 mod engine;
 mod history;
 mod options;
+mod request;
 mod set;
 mod shard;
 mod snapshot;
@@ -37,6 +38,7 @@ pub use deadlines::Deadline;
 pub use engine::{Applied, Engine, TransitionError};
 pub use history::Step;
 pub use options::{AuditPolicy, EngineOptions, TimeSource};
+pub use request::{LiveRequest, RequestLog, SharedSink};
 pub use set::{SetError, Wanted};
 pub use snapshot::{EntitySnapshot, Snapshot, SnapshotError};
 pub use stable::{
