@@ -3,15 +3,18 @@
 //! A repository is a folder `MODEL/VERSION/model.onnx` with an optional `MODEL/config.toml`;
 //! versions are whole numbers. Other files and folders in it are left alone.
 
+use crate::clock::Clock;
 use crate::config::ModelConfig;
 use crate::contracts::RepositoryEntry;
 use crate::device::{Executor, LoadError};
 use crate::telemetry::ModelRecorder;
+use crate::workflow::Cursor;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tensorforge_core::ModelId;
+use tensorforge_core::machine::{AuditSink, Deployment, DeploymentState, State};
+use tensorforge_core::{Instant, ModelId};
 
 /// One version of a model, loaded and ready to run.
 pub struct LoadedModel {
@@ -92,25 +95,61 @@ fn nearest(known: &[String]) -> String {
     }
 }
 
+/// A version of a model: it changes its state only along the [`Deployment`] machine.
 #[derive(Debug)]
-enum VersionState {
-    Ready(Arc<LoadedModel>),
-    Unavailable(String),
+struct Version {
+    life: Cursor<Deployment>,
+    /// What was loaded, or why it was not.
+    loaded: Result<Arc<LoadedModel>, String>,
 }
 
-impl VersionState {
-    const fn ready(&self) -> Option<&Arc<LoadedModel>> {
-        match self {
-            Self::Ready(model) => Some(model),
-            Self::Unavailable(_) => None,
+impl Version {
+    /// Takes a version through its load: to production if it loaded, back to where it began if not.
+    fn load(
+        entity: &str,
+        now: impl Fn() -> Instant,
+        sink: &dyn AuditSink,
+        load: impl FnOnce() -> Result<Arc<LoadedModel>, String>,
+    ) -> Self {
+        let mut life = Cursor::new();
+        let mut go = |to, cause: &str| {
+            // The way is one of the machine's own: it is not refused.
+            if let Err(error) = life.go(to, entity, cause, now(), sink) {
+                tracing::error!(model = entity, %error, "a model left its way");
+            }
+        };
+        go(DeploymentState::Validating, "found in the repository");
+        let loaded = load();
+        match &loaded {
+            Ok(_) => {
+                go(DeploymentState::Staging, "loaded");
+                go(DeploymentState::Canary, "the server starts with it");
+                go(DeploymentState::Production, "the server starts with it");
+            }
+            Err(reason) => go(DeploymentState::Registered, reason),
         }
+        Self { life, loaded }
+    }
+
+    /// Why it cannot run.
+    fn reason(&self) -> String {
+        match &self.loaded {
+            Ok(_) => format!("it is {}", self.life.state().name()),
+            Err(reason) => reason.clone(),
+        }
+    }
+
+    fn ready(&self) -> Option<&Arc<LoadedModel>> {
+        use DeploymentState::{Canary, Deprecated, Production};
+        let serves = matches!(self.life.state(), Canary | Production | Deprecated);
+        self.loaded.as_ref().ok().filter(|_| serves)
     }
 }
 
 /// The models of one repository, each version ready or with the reason why it is not.
 #[derive(Debug, Default)]
 pub struct Registry {
-    models: BTreeMap<String, BTreeMap<u64, VersionState>>,
+    models: BTreeMap<String, BTreeMap<u64, Version>>,
 }
 
 impl Registry {
@@ -125,6 +164,21 @@ impl Registry {
         root: &Path,
         loader: &Loader<'_>,
         adjust: impl Fn(&mut ModelConfig),
+    ) -> Result<Self, RepositoryError> {
+        Self::load_audited(root, loader, adjust, Clock::start(), &())
+    }
+
+    /// As [`load`](Self::load), and tells `sink` of every step of every version, with the times of
+    /// `clock`. Versions are called `NAME/VERSION` there.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] when the folder itself cannot be read.
+    pub fn load_audited(
+        root: &Path,
+        loader: &Loader<'_>,
+        adjust: impl Fn(&mut ModelConfig),
+        clock: Clock,
+        sink: &dyn AuditSink,
     ) -> Result<Self, RepositoryError> {
         let mut registry = Self::default();
         let mut next_id = 0;
@@ -147,22 +201,17 @@ impl Registry {
             let mut versions = BTreeMap::new();
             for (version, folder) in subfolders {
                 let Some(version) = parse_version(&version) else { continue };
-                let loaded = config.clone().and_then(|config| {
+                let load = || {
+                    let config = config.clone()?;
                     let executor = loader(&folder.join("model.onnx"), &config)
                         .map_err(|error| error.to_string())?;
-                    Ok((executor, config))
-                });
-                let state = match loaded {
-                    Err(reason) => VersionState::Unavailable(reason),
-                    Ok((executor, config)) => {
-                        let id = ModelId(next_id);
-                        next_id += 1;
-                        let (name, recorder) = (name.clone(), ModelRecorder::default());
-                        let model = LoadedModel { name, version, id, executor, config, recorder };
-                        VersionState::Ready(Arc::new(model))
-                    }
+                    let id = ModelId(next_id);
+                    next_id += 1;
+                    let (name, recorder) = (name.clone(), ModelRecorder::default());
+                    Ok(Arc::new(LoadedModel { name, version, id, executor, config, recorder }))
                 };
-                versions.insert(version, state);
+                let entity = format!("{name}/{version}");
+                versions.insert(version, Version::load(&entity, || clock.now(), sink, load));
             }
             if !versions.is_empty() {
                 registry.models.insert(name, versions);
@@ -173,7 +222,7 @@ impl Registry {
 
     /// Every version that can run.
     pub fn ready(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
-        self.models.values().flat_map(BTreeMap::values).filter_map(VersionState::ready)
+        self.models.values().flat_map(BTreeMap::values).filter_map(Version::ready)
     }
 
     /// The named version, or the highest one that can run.
@@ -201,12 +250,9 @@ impl Registry {
                 )?
             }
         };
-        match state {
-            VersionState::Ready(model) => Ok(model),
-            VersionState::Unavailable(reason) => {
-                Err(LookupError::NotReady { name: name.to_owned(), reason: reason.clone() })
-            }
-        }
+        state
+            .ready()
+            .ok_or_else(|| LookupError::NotReady { name: name.to_owned(), reason: state.reason() })
     }
 
     /// The versions of a model that can run, oldest first.
@@ -214,16 +260,16 @@ impl Registry {
     /// # Errors
     /// [`LookupError::UnknownModel`].
     pub fn ready_versions(&self, name: &str) -> Result<Vec<&Arc<LoadedModel>>, LookupError> {
-        Ok(self.versions(name)?.values().filter_map(VersionState::ready).collect())
+        Ok(self.versions(name)?.values().filter_map(Version::ready).collect())
     }
 
     /// Every version of every model, ready or not.
     #[must_use]
     pub fn index(&self) -> Vec<RepositoryEntry> {
-        let entry = |name: &str, version: u64, state: &VersionState| {
-            let (state, reason) = match state {
-                VersionState::Ready(_) => ("READY", String::new()),
-                VersionState::Unavailable(reason) => ("UNAVAILABLE", reason.clone()),
+        let entry = |name: &str, version: u64, state: &Version| {
+            let (state, reason) = match state.ready() {
+                Some(_) => ("READY", String::new()),
+                None => ("UNAVAILABLE", state.reason()),
             };
             let (name, version) = (name.to_owned(), version.to_string());
             RepositoryEntry { name, version, state: state.to_owned(), reason }
@@ -236,7 +282,7 @@ impl Registry {
             .collect()
     }
 
-    fn versions(&self, name: &str) -> Result<&BTreeMap<u64, VersionState>, LookupError> {
+    fn versions(&self, name: &str) -> Result<&BTreeMap<u64, Version>, LookupError> {
         self.models.get(name).ok_or_else(|| LookupError::UnknownModel {
             name: name.to_owned(),
             known: self.models.keys().cloned().collect(),
