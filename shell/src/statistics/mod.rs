@@ -42,7 +42,7 @@ pub use heatmap::{HeatmapCell, HeatmapEvent, generate_heatmap};
 pub use pairs::{correlation, covariance, weighted_mean};
 pub use scale::{exponential_moving_average, min_max_normalize, rate_of_change, z_score};
 pub use series::{cumulative_sum, detect_trend, moving_average, running_variance};
-pub use tracker::ResponseTimeTracker;
+pub use tracker::{MAX_WINDOW, ResponseTimeTracker};
 
 use tensorforge_core::stats::LARGEST;
 

@@ -8,6 +8,9 @@ use tensorforge_core::quantile::{Estimate, Window};
 const OCTAVES: usize = 40;
 const LOWEST: f64 = 1e-4;
 
+/// The most records that a [`ResponseTimeTracker`] looks back over, whatever it was asked for: 16,777,216.
+pub const MAX_WINDOW: usize = 1 << 24;
+
 /// The median and the upper percentiles of the last response times, in milliseconds, at most 1 % wrong.
 ///
 /// Each is the nearest-rank percentile over the last `window_size` records, to 0.78 % of its value,
@@ -34,10 +37,11 @@ pub struct ResponseTimeTracker {
 }
 
 impl ResponseTimeTracker {
-    /// Over the last `window_size` records. Over none, if that is 0: then nothing is ever recorded.
+    /// Over the last `window_size` records, and at most [`MAX_WINDOW`]: a larger size, such as
+    /// `usize::MAX`, counts as that. Over none, if it is 0: then nothing is ever recorded.
     #[must_use]
     pub fn new(window_size: usize) -> Self {
-        let slots = vec![0; window_size].into_boxed_slice();
+        let slots = vec![0; window_size.min(MAX_WINDOW)].into_boxed_slice();
         let window = Window::starting_at(LOWEST, slots).expect("2^-14 to 2^26 is a range");
         Self { window: Mutex::new(window) }
     }
