@@ -1,12 +1,10 @@
 //! How long an entity may stay in a state, and how often it may come back.
 
-use std::sync::Arc;
-
-use tensorforge_core::machine::{AuditSink, StateMachine, TransitionValidator};
+use tensorforge_core::machine::{AuditSink, State, StateMachine, TransitionValidator};
 use tensorforge_core::{Duration, Instant};
 
 use super::engine::Guard;
-use super::shard::{Entities, Entity};
+use super::shard::{Entities, Timing};
 use super::{Engine, TransitionError};
 
 /// How long an entity may stay in a state: a deadline, or, with growth and a number of visits, the
@@ -72,26 +70,31 @@ impl<S: Copy> Deadline<S> {
     }
 }
 
-impl<S: Copy + Eq> Entities<S> {
+impl<S: State> Entities<S> {
     /// Sets the deadline of an entity that has just entered its state, and forgets the one before.
-    pub(super) fn schedule(&mut self, id: &Arc<str>, rules: &[Deadline<S>], entered: Instant) {
-        let Some(entity) = self.known.get_mut(id) else { return };
-        if let Some(before) = entity.deadline.take() {
-            self.deadlines.remove(&(before, id.clone()));
+    pub(super) fn schedule(&mut self, hash: u64, id: &str, rules: &[Deadline<S>]) {
+        let Some(entity) = self.get_mut(hash, id) else { return };
+        let before = entity.timing.as_mut().and_then(|timing| timing.deadline.take());
+        let (state, entered) = (entity.state, entity.entered);
+        let rule = rules.iter().find(|rule| rule.state == state);
+        let deadline = rule.map(|rule| {
+            let timing = entity.timing.get_or_insert_default();
+            let deadline = entered + rule.wait(timing.visit(state.index()));
+            timing.deadline = Some(deadline);
+            deadline
+        });
+        if let Some(before) = before {
+            self.deadlines().remove(&(before, id.into()));
         }
-        let state = entity.state;
-        let Some(rule) = rules.iter().find(|rule| rule.state == state) else { return };
-        let visit = entity.visit();
-        let deadline = entered + rule.wait(visit);
-        entity.deadline = Some(deadline);
-        self.deadlines.insert((deadline, id.clone()));
+        if let Some(deadline) = deadline {
+            self.deadlines().insert((deadline, id.into()));
+        }
     }
 }
 
-impl<S: Copy + Eq> Entity<S> {
-    /// Counts a visit of its state, and says how many there were.
-    fn visit(&mut self) -> u32 {
-        let state = self.state;
+impl Timing {
+    /// Counts a visit of a state, and says how many there were.
+    fn visit(&mut self, state: usize) -> u32 {
         if let Some((_, visits)) = self.visits.iter_mut().find(|(visited, _)| *visited == state) {
             *visits = visits.saturating_add(1);
             return *visits;
@@ -100,8 +103,8 @@ impl<S: Copy + Eq> Entity<S> {
         1
     }
 
-    fn visits_here(&self) -> u32 {
-        self.visits.iter().find(|(visited, _)| *visited == self.state).map_or(1, |&(_, n)| n)
+    fn visits(&self, state: usize) -> u32 {
+        self.visits.iter().find(|(visited, _)| *visited == state).map_or(1, |&(_, visits)| visits)
     }
 }
 
@@ -117,7 +120,7 @@ where
     pub fn next_deadline(&self) -> Option<Instant> {
         self.shards
             .iter()
-            .filter_map(|shard| shard.lock().deadlines.first().map(|&(at, _)| at))
+            .filter_map(|shard| shard.lock().deadlines().first().map(|&(at, _)| at))
             .min()
     }
 
@@ -130,15 +133,17 @@ where
         for shard in &self.shards {
             loop {
                 let mut entities = shard.lock();
-                let Some((at, id)) = entities.deadlines.first().cloned() else { break };
+                let Some((at, id)) = entities.deadlines().first().cloned() else { break };
                 if at > now {
                     break;
                 }
-                entities.deadlines.remove(&(at, id.clone()));
-                let Some(entity) = entities.known.get_mut(&id) else { continue };
-                entity.deadline = None;
+                entities.deadlines().remove(&(at, id.clone()));
+                let hash = self.hash(&id);
+                let Some(entity) = entities.get_mut(hash, &id) else { continue };
                 let (state, generation) = (entity.state, entity.generation);
-                let visit = entity.visits_here();
+                let Some(timing) = &mut entity.timing else { continue };
+                timing.deadline = None;
+                let visit = timing.visits(state.index());
                 let Some(rule) = self.deadlines.iter().find(|rule| rule.state == state) else {
                     continue;
                 };
@@ -151,11 +156,12 @@ where
                     Err(_) => {
                         let mut entities = shard.lock();
                         let again = now + rule.wait(visit).max(Duration::from_millis(1));
-                        if let Some(entity) = entities.known.get_mut(&id)
+                        if let Some(entity) = entities.get_mut(hash, &id)
                             && entity.generation == generation
+                            && let Some(timing) = &mut entity.timing
                         {
-                            entity.deadline = Some(again);
-                            entities.deadlines.insert((again, id));
+                            timing.deadline = Some(again);
+                            entities.deadlines().insert((again, id));
                         }
                     }
                 }

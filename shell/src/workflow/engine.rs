@@ -1,22 +1,37 @@
 //! The engine: a machine, who may veto, who is told, and the entities.
 
 use std::any::TypeId;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::DefaultHashBuilder;
 use tensorforge_core::machine::{
-    Attempt, AuditRecord, AuditSink, Outcome, Reason, Refusal, State, StateMachine, Table,
-    TransitionValidator,
+    Attempt, AuditRecord, AuditSink, MOST_STATES, Outcome, Reason, Refusal, State, StateMachine,
+    StateSet, Table, TransitionValidator,
 };
 
 use tensorforge_core::{Duration, Instant};
 
 use super::options::TimeSource;
-use super::shard::{Entities, Entity, Shard};
+use super::shard::{Entities, Shard};
 use super::{AuditPolicy, Deadline, EngineOptions, Step};
+
+/// Which states may follow each, as one word: what the table says, looked up.
+struct Edges<M>(PhantomData<M>);
+
+impl<M: StateMachine> Edges<M> {
+    const OF: [StateSet; MOST_STATES] = {
+        let mut edges = [StateSet::NONE; MOST_STATES];
+        let mut state = 0;
+        while state < M::TABLE.states.len() {
+            edges[state] = M::TABLE.successors(state);
+            state += 1;
+        }
+        edges
+    };
+}
 
 /// How often a step is validated anew because its entity moved meanwhile.
 const MOST_RETRIES: usize = 16;
@@ -31,7 +46,7 @@ const MOST_RETRIES: usize = 16;
 /// seldom wait for each other. Validators run without a lock; if the entity moved meanwhile, they are
 /// asked again. A validator that panics refuses.
 ///
-/// **Memory:** about 150 bytes an entity besides its id, and 48 a step of the history.
+/// **Memory:** about 90 bytes an entity besides its id, and 24 a step of the history.
 ///
 /// ```
 /// use tensorforge::workflow::{Engine, EngineOptions};
@@ -55,7 +70,7 @@ pub struct Engine<M: StateMachine, V = (), A = (), C: ?Sized = ()> {
     options: Checks,
     pub(super) deadlines: Vec<Deadline<M::State>>,
     pub(super) shards: Box<[Shard<M::State>]>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     sequence: AtomicU64,
     audit_failures: AtomicU64,
     context: PhantomData<fn(&C)>,
@@ -63,7 +78,7 @@ pub struct Engine<M: StateMachine, V = (), A = (), C: ?Sized = ()> {
 
 /// What of the options each attempt looks at.
 struct Checks {
-    history_of_a_shard: Option<usize>,
+    history: usize,
     audit: AuditPolicy,
     validator_limit: Option<(Duration, TimeSource)>,
 }
@@ -105,6 +120,11 @@ pub enum TransitionError {
     Refused(Refusal),
 }
 
+/// Whether there is a validator at all.
+pub(super) fn asks_somebody<V: 'static>() -> bool {
+    TypeId::of::<V>() != TypeId::of::<()>()
+}
+
 /// Under which condition a step is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Guard {
@@ -127,17 +147,23 @@ where
             validator,
             sink,
             options: Checks {
-                history_of_a_shard: options.history.map(|steps| steps.div_ceil(shards)),
+                history: options.history.map_or(usize::MAX, |steps| steps.div_ceil(shards).max(1)),
                 audit: options.audit,
                 validator_limit: options.validator_limit,
             },
             deadlines: options.deadlines,
             shards: (0..shards).map(|_| Shard::new()).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             sequence: AtomicU64::new(0),
             audit_failures: AtomicU64::new(0),
             context: PhantomData,
         }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn machine(&self) -> &M {
+        &self.machine
     }
 
     /// The machine's table.
@@ -165,52 +191,41 @@ where
 
     /// Makes an entity known, in the machine's first state. `false`, and nothing changes, if it was.
     pub fn register(&self, id: &str, now: Instant) -> bool {
-        let mut entities = self.shard(id).lock();
-        if entities.known.contains_key(id) {
-            return false;
+        let hash = self.hash(id);
+        let mut entities = self.shard(hash).lock();
+        let begin = (Self::initial(), 0, now);
+        let inserted = entities.insert(hash, id, begin, |id| self.hash(id));
+        if inserted && !self.deadlines.is_empty() {
+            entities.schedule(hash, id, &self.deadlines);
         }
-        let id: Arc<str> = id.into();
-        let entity = Entity {
-            state: Self::initial(),
-            generation: 0,
-            entered: now,
-            deadline: None,
-            visits: Vec::new(),
-        };
-        entities.known.insert(id.clone(), entity);
-        if !self.deadlines.is_empty() {
-            entities.schedule(&id, &self.deadlines, now);
-        }
-        true
+        inserted
     }
 
     /// Forgets an entity; the history keeps its steps. `false` if there was none.
     pub fn forget(&self, id: &str) -> bool {
-        let mut entities = self.shard(id).lock();
-        let Some((id, entity)) = entities.known.remove_entry(id) else { return false };
-        if let Some(deadline) = entity.deadline {
-            entities.deadlines.remove(&(deadline, id));
-        }
-        true
+        let hash = self.hash(id);
+        self.shard(hash).lock().remove(hash, id)
     }
 
     /// The state of an entity.
     #[must_use]
     pub fn state(&self, id: &str) -> Option<M::State> {
-        self.shard(id).lock().known.get(id).map(|entity| entity.state)
+        let hash = self.hash(id);
+        self.shard(hash).lock().get(hash, id).map(|entity| entity.state)
     }
 
     /// How many steps an entity has made.
     #[must_use]
     pub fn generation(&self, id: &str) -> Option<u64> {
-        self.shard(id).lock().known.get(id).map(|entity| entity.generation)
+        let hash = self.hash(id);
+        self.shard(hash).lock().get(hash, id).map(|entity| entity.generation)
     }
 
     /// How many entities there are, by whether `counts` counts their state. O(entities), one shard after
     /// the other.
     pub fn count(&self, counts: impl Fn(M::State) -> bool) -> usize {
         let of = |shard: &Shard<M::State>| {
-            shard.lock().known.values().filter(|entity| counts(entity.state)).count()
+            shard.lock().iter().filter(|entity| counts(entity.state)).count()
         };
         self.shards.iter().map(of).sum()
     }
@@ -255,10 +270,12 @@ where
         context: &C,
         now: Instant,
     ) -> Result<Applied<M::State>, TransitionError> {
-        let shard = self.shard(id);
+        let hash = self.hash(id);
+        let shard = self.shard(hash);
         for retry in 0.. {
             let mut entities = shard.lock();
-            let Some(entity) = entities.known.get(id) else {
+            let Some((entity, history)) = entities.get_with_history(hash, id) else {
+                drop(entities);
                 self.refuse_unknown(id, to, cause, now);
                 return Err(TransitionError::Unknown);
             };
@@ -274,12 +291,17 @@ where
             if let Err(refusal) = self.allowed(&attempt, guard) {
                 return Err(self.refuse(&attempt, refusal));
             }
-            // The usual case, nobody to ask, keeps the lock.
-            if TypeId::of::<V>() != TypeId::of::<()>() {
+            if !asks_somebody::<V>() && self.deadlines.is_empty() {
+                let sequence = self.log(&attempt)?;
+                history.step(entity, sequence, to, now, self.options.history);
+                drop(entities);
+                return Ok(self.made(&attempt, sequence));
+            }
+            if asks_somebody::<V>() {
                 drop(entities);
                 let answer = self.validate(&attempt, context);
                 entities = shard.lock();
-                let moved = entities.known.get(id).map(|entity| entity.generation)
+                let moved = entities.get(hash, id).map(|entity| entity.generation)
                     != Some(attempt.generation);
                 if moved && retry < MOST_RETRIES {
                     continue; // what was asked about is no longer so
@@ -293,11 +315,10 @@ where
                     return Err(self.refuse(&attempt, refusal));
                 }
             }
-            let applied = self.apply(&mut entities, &attempt)?;
+            let sequence = self.log(&attempt)?;
+            self.make(&mut entities, hash, &attempt, sequence);
             drop(entities);
-            self.machine.left(&attempt);
-            self.machine.entered(&attempt);
-            return Ok(applied);
+            return Ok(self.made(&attempt, sequence));
         }
         unreachable!("the last retry returns")
     }
@@ -314,7 +335,8 @@ where
             let reason = Reason::Moved { generation: attempt.generation };
             return Err(Refusal { by: "engine", reason });
         }
-        if !M::TABLE.allows(attempt.from.index(), attempt.to.index()) {
+        let followers = Edges::<M>::OF.get(attempt.from.index());
+        if !followers.is_some_and(|set| set.contains(attempt.to.index())) {
             return Err(Refusal { by: M::TABLE.name, reason: Reason::NoEdge });
         }
         Ok(())
@@ -341,15 +363,11 @@ where
         answer
     }
 
-    /// Makes a step that is allowed, under the lock of its shard.
-    fn apply(
-        &self,
-        entities: &mut Entities<M::State>,
-        attempt: &Attempt<'_, M::State>,
-    ) -> Result<Applied<M::State>, TransitionError> {
-        // Before anything changes: what the audit does not have may be refused.
-        let sequence = self.log(attempt)?;
-        self.make(entities, attempt, sequence).ok_or(TransitionError::Unknown)
+    /// Tells the machine of a step that was made, without a lock, and whoever wanted it.
+    pub(super) fn made(&self, attempt: &Attempt<'_, M::State>, sequence: u64) -> Applied<M::State> {
+        self.machine.left(attempt);
+        self.machine.entered(attempt);
+        Applied { from: attempt.from, generation: attempt.generation + 1, sequence }
     }
 
     /// Puts a step on record as made, and gives it its number.
@@ -362,27 +380,20 @@ where
         Err(TransitionError::Refused(Refusal { by: "audit", reason: Reason::Audit }))
     }
 
-    /// Makes a step that is on record. `None` if there is no such entity.
+    /// Makes a step that is on record, under the lock of its shard.
     pub(super) fn make(
         &self,
         entities: &mut Entities<M::State>,
+        hash: u64,
         attempt: &Attempt<'_, M::State>,
         sequence: u64,
-    ) -> Option<Applied<M::State>> {
-        let (id, entity) = entities.known.get_key_value_mut(attempt.entity)?;
-        entity.state = attempt.to;
-        entity.generation = attempt.generation + 1;
-        entity.entered = attempt.now;
-        let id = id.clone();
+    ) {
+        if let Some((entity, history)) = entities.get_with_history(hash, attempt.entity) {
+            history.step(entity, sequence, attempt.to, attempt.now, self.options.history);
+        }
         if !self.deadlines.is_empty() {
-            entities.schedule(&id, &self.deadlines, attempt.now);
+            entities.schedule(hash, attempt.entity, &self.deadlines);
         }
-        let (from, to, at) = (attempt.from, attempt.to, attempt.now);
-        entities.history.push_back(Step { sequence, entity: id, from, to, at });
-        if self.options.history_of_a_shard.is_some_and(|most| entities.history.len() > most) {
-            entities.history.pop_front();
-        }
-        Some(Applied { from, generation: attempt.generation + 1, sequence })
     }
 
     /// Tells the sink of an attempt on an entity that is not there.
@@ -467,23 +478,23 @@ where
     #[must_use]
     pub fn history(&self) -> Vec<Step<M::State>> {
         let locked: Vec<_> = self.shards.iter().map(Shard::lock).collect();
-        let mut steps: Vec<_> =
-            locked.iter().flat_map(|entities| entities.history.iter().cloned()).collect();
+        let mut steps: Vec<_> = locked.iter().flat_map(|entities| entities.steps()).collect();
         drop(locked);
         steps.sort_unstable_by_key(|step| step.sequence);
         steps
     }
 
-    pub(super) fn shard_index(&self, id: &str) -> usize {
-        self.hasher.hash_one(id) as usize & (self.shards.len() - 1)
+    pub(super) fn hash(&self, id: &str) -> u64 {
+        self.hasher.hash_one(id)
     }
 
-    fn shard(&self, id: &str) -> &Shard<M::State> {
-        &self.shards[self.shard_index(id)]
+    /// Bits that the tables of the shards look at least.
+    pub(super) const fn shard_index(&self, hash: u64) -> usize {
+        (hash >> 40) as usize & (self.shards.len() - 1)
     }
 
-    pub(super) fn actions(&self) -> &M {
-        &self.machine
+    fn shard(&self, hash: u64) -> &Shard<M::State> {
+        &self.shards[self.shard_index(hash)]
     }
 
     pub(super) fn continue_at(&self, sequence: u64) {

@@ -13,7 +13,8 @@ pub struct EngineOptions<S> {
     /// Locks that the entities are spread over: at least 1, rounded up to a power of two. By default 16
     /// for each processor.
     pub shards: usize,
-    /// Steps that the history keeps, at least; the oldest fall out in time. All, by default.
+    /// Steps that the history keeps, at least: each shard its part of them, the oldest fall out. All are
+    /// kept for good, by default.
     pub history: Option<usize>,
     /// What becomes of a step that the audit does not keep.
     pub audit: AuditPolicy,

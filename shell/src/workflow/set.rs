@@ -1,6 +1,5 @@
 //! Steps of several entities, all or none.
 
-use std::any::TypeId;
 use std::sync::MutexGuard;
 
 use tensorforge_core::Instant;
@@ -8,7 +7,7 @@ use tensorforge_core::machine::{
     Attempt, AuditSink, Reason, Refusal, StateMachine, TransitionValidator,
 };
 
-use super::engine::Guard;
+use super::engine::{Guard, asks_somebody};
 use super::shard::Entities;
 use super::{Applied, Engine, TransitionError};
 
@@ -72,25 +71,24 @@ where
         wanted: &[Wanted<'_, M::State>],
         context: &C,
     ) -> Result<Vec<Applied<M::State>>, SetError> {
-        let places: Vec<usize> =
-            wanted.iter().map(|wanted| self.shard_index(wanted.entity)).collect();
+        let hashes: Vec<u64> = wanted.iter().map(|wanted| self.hash(wanted.entity)).collect();
         for retry in 0.. {
-            let mut locked = self.lock_all(&places);
-            let attempts = match self.plan(wanted, &places, &mut locked) {
+            let mut locked = self.lock_all(&hashes);
+            let attempts = match self.plan(wanted, &hashes, &mut locked) {
                 Ok(attempts) => attempts,
                 Err(refused) => {
                     drop(locked);
                     return Err(self.refuse_all(wanted, refused));
                 }
             };
-            if TypeId::of::<V>() != TypeId::of::<()>() {
+            if asks_somebody::<V>() {
                 drop(locked);
                 let first = attempts.iter().enumerate().find_map(|(index, attempt)| {
                     let refusal = self.validate(attempt, context).err()?;
                     Some((index, Some((*attempt, refusal))))
                 });
-                locked = self.lock_all(&places);
-                let moved = self.first_moved(&attempts, &places, &mut locked);
+                locked = self.lock_all(&hashes);
+                let moved = self.first_moved(&attempts, &hashes, &mut locked);
                 if moved.is_some() && retry < MOST_RETRIES {
                     continue; // what was asked about is no longer so
                 }
@@ -106,19 +104,21 @@ where
                     return Err(self.refuse_all(wanted, (index, Some((attempt, refusal)))));
                 }
             }
-            let applied = self.make_all(&attempts, &places, &mut locked)?;
-            drop(locked);
-            for attempt in &attempts {
-                self.actions().left(attempt);
-                self.actions().entered(attempt);
+            let sequences = self.log_all(&attempts)?;
+            for ((attempt, &hash), &sequence) in attempts.iter().zip(&hashes).zip(&sequences) {
+                if let Some(entities) = locked.of(self.shard_index(hash)) {
+                    self.make(entities, hash, attempt, sequence);
+                }
             }
-            return Ok(applied);
+            drop(locked);
+            let made = attempts.iter().zip(sequences);
+            return Ok(made.map(|(attempt, sequence)| self.made(attempt, sequence)).collect());
         }
         unreachable!("the last retry returns")
     }
 
-    fn lock_all(&self, places: &[usize]) -> Locked<'_, M::State> {
-        let mut places = places.to_vec();
+    fn lock_all(&self, hashes: &[u64]) -> Locked<'_, M::State> {
+        let mut places: Vec<usize> = hashes.iter().map(|&hash| self.shard_index(hash)).collect();
         places.sort_unstable();
         places.dedup();
         let guards = places.iter().map(|&place| self.shards[place].lock()).collect();
@@ -130,17 +130,18 @@ where
     fn plan<'a>(
         &self,
         wanted: &[Wanted<'a, M::State>],
-        places: &[usize],
+        hashes: &[u64],
         locked: &mut Locked<'_, M::State>,
     ) -> Result<Vec<Attempt<'a, M::State>>, Refused<'a, M::State>> {
         let mut attempts: Vec<Attempt<'a, M::State>> = Vec::with_capacity(wanted.len());
-        for (index, (wanted, &place)) in wanted.iter().zip(places).enumerate() {
+        for (index, (wanted, &hash)) in wanted.iter().zip(hashes).enumerate() {
             let before = attempts.iter().rev().find(|attempt| attempt.entity == wanted.entity);
             let (from, generation, entered) = match before {
                 Some(attempt) => (attempt.to, attempt.generation + 1, attempt.now),
                 None => {
-                    let known =
-                        locked.of(place).and_then(|entities| entities.known.get(wanted.entity));
+                    let known = locked
+                        .of(self.shard_index(hash))
+                        .and_then(|entities| entities.get(hash, wanted.entity));
                     let Some(entity) = known else { return Err((index, None)) };
                     (entity.state, entity.generation, entity.entered)
                 }
@@ -158,24 +159,21 @@ where
     fn first_moved(
         &self,
         attempts: &[Attempt<'_, M::State>],
-        places: &[usize],
+        hashes: &[u64],
         locked: &mut Locked<'_, M::State>,
     ) -> Option<usize> {
-        attempts.iter().zip(places).enumerate().position(|(index, (attempt, &place))| {
+        attempts.iter().zip(hashes).enumerate().position(|(index, (attempt, &hash))| {
             let first_of_it =
                 attempts[..index].iter().all(|before| before.entity != attempt.entity);
-            let known = locked.of(place).and_then(|entities| entities.known.get(attempt.entity));
+            let known = locked
+                .of(self.shard_index(hash))
+                .and_then(|entities| entities.get(hash, attempt.entity));
             first_of_it && known.map(|entity| entity.generation) != Some(attempt.generation)
         })
     }
 
-    fn make_all(
-        &self,
-        attempts: &[Attempt<'_, M::State>],
-        places: &[usize],
-        locked: &mut Locked<'_, M::State>,
-    ) -> Result<Vec<Applied<M::State>>, SetError> {
-        // The audit first, of all of them: it may refuse, and then nothing may have changed.
+    /// Puts all on record as made: the audit may refuse, and then nothing may have changed.
+    fn log_all(&self, attempts: &[Attempt<'_, M::State>]) -> Result<Vec<u64>, SetError> {
         let mut sequences = Vec::with_capacity(attempts.len());
         for (index, attempt) in attempts.iter().enumerate() {
             match self.log(attempt) {
@@ -190,13 +188,7 @@ where
                 }
             }
         }
-        let made = attempts.iter().zip(places).zip(sequences).enumerate();
-        made.map(|(index, ((attempt, &place), sequence))| {
-            let entities = locked.of(place);
-            let made = entities.and_then(|entities| self.make(entities, attempt, sequence));
-            made.ok_or(SetError { index, error: TransitionError::Unknown })
-        })
-        .collect()
+        Ok(sequences)
     }
 
     /// Tells the audit of each as refused: the one by its own reason, the others together with it. Called

@@ -1,12 +1,10 @@
 //! All entities at one moment.
 
-use std::collections::HashSet;
-
 use serde::{Deserialize, Serialize};
 use tensorforge_core::Instant;
 use tensorforge_core::machine::{AuditSink, State, StateMachine, TransitionValidator};
 
-use super::shard::{Entity, Shard};
+use super::shard::Shard;
 use super::{Engine, EngineOptions};
 
 /// All entities of an engine at one moment, and the machine that they belong to.
@@ -103,9 +101,9 @@ where
         let attempts = self.attempts();
         let mut entities: Vec<EntitySnapshot> = locked
             .iter()
-            .flat_map(|entities| &entities.known)
-            .map(|(id, entity)| EntitySnapshot {
-                id: (**id).to_owned(),
+            .flat_map(|entities| entities.iter())
+            .map(|entity| EntitySnapshot {
+                id: (*entity.id).to_owned(),
                 state: entity.state.name().to_owned(),
                 generation: entity.generation,
                 entered: entity.entered.as_nanos(),
@@ -148,26 +146,17 @@ where
             return Err(SnapshotError::Identity { machine: table.name });
         }
         let engine = Self::new(machine, validator, sink, options);
-        let mut seen = HashSet::new();
         for EntitySnapshot { id, state, generation, entered } in &snapshot.entities {
             let Some(known) = table.state(state).and_then(M::State::from_index) else {
                 return Err(SnapshotError::State { id: id.clone(), state: state.clone() });
             };
-            if !seen.insert(id) {
+            let hash = engine.hash(id);
+            let mut entities = engine.shards[engine.shard_index(hash)].lock();
+            let was = (known, *generation, Instant::from_nanos(*entered));
+            if !entities.insert(hash, id, was, |id| engine.hash(id)) {
                 return Err(SnapshotError::Duplicate { id: id.clone() });
             }
-            let entered = Instant::from_nanos(*entered);
-            let entity = Entity {
-                state: known,
-                generation: *generation,
-                entered,
-                deadline: None,
-                visits: Vec::new(),
-            };
-            let mut entities = engine.shards[engine.shard_index(id)].lock();
-            let id: std::sync::Arc<str> = id.as_str().into();
-            entities.known.insert(id.clone(), entity);
-            entities.schedule(&id, &engine.deadlines, entered);
+            entities.schedule(hash, id, &engine.deadlines);
         }
         engine.continue_at(snapshot.attempts);
         Ok(engine)

@@ -147,7 +147,7 @@ fn what_is_left_and_entered_is_told_to_the_machine() {
     engine.transition("j", JobState::Running, "", &(), at(1)).unwrap();
     assert!(engine.transition("j", JobState::Pending, "", &(), at(1)).is_err());
     engine.transition("j", JobState::Failed, "", &(), at(1)).unwrap();
-    let told = engine.actions().0.lock().unwrap().clone();
+    let told = engine.machine().0.lock().unwrap().clone();
     assert_eq!(told, ["-pending", "+running", "-running", "+failed"]);
 }
 
