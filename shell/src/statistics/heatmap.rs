@@ -27,7 +27,7 @@ pub struct HeatmapCell {
 ///
 /// An event at `(x, y)` falls in column `⌊x⌋` of row `⌊y⌋`; outside the grid, in the nearest cell of its
 /// edge. One with a coordinate that is NaN, or a weight that is infinite or NaN, is left out. No cells for
-/// no rows or columns. O(events + cells).
+/// no rows or columns, or for more of them than there is memory. O(events + cells).
 ///
 /// ```
 /// use tensorforge::statistics::{HeatmapEvent, generate_heatmap};
@@ -39,11 +39,13 @@ pub struct HeatmapCell {
 /// ```
 #[must_use]
 pub fn generate_heatmap(events: &[HeatmapEvent], rows: usize, cols: usize) -> Vec<HeatmapCell> {
-    let places = (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
-    let mut cells: Vec<_> = places.map(|(row, col)| HeatmapCell { row, col, value: 0.0 }).collect();
-    if cells.is_empty() {
+    let mut cells: Vec<HeatmapCell> = Vec::new();
+    let count = rows.checked_mul(cols).unwrap_or(usize::MAX);
+    if count == 0 || cells.try_reserve_exact(count).is_err() {
         return cells;
     }
+    let places = (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
+    cells.extend(places.map(|(row, col)| HeatmapCell { row, col, value: 0.0 }));
     for HeatmapEvent { x, y, weight } in events {
         if x.is_nan() || y.is_nan() || !weight.is_finite() {
             continue;

@@ -74,7 +74,8 @@ pub fn cumulative_sum(values: &[f64]) -> Vec<f64> {
 /// not in 0 to 1, or NaN, counts as the nearest of them (NaN as 0: every value is compared with the
 /// first).
 ///
-/// The 1.0 is in the values' own unit: give milliseconds, not seconds, where milliseconds matter. To
+/// The 1.0 is in the values' own unit: give milliseconds, not seconds, where milliseconds matter. It does
+/// not tell a trend from noise that is larger than that: the last value decides. To
 /// learn since when a stream shifted, and with a threshold of your own, see
 /// [`tensorforge_core::stats::PageHinkley`].
 ///

@@ -324,6 +324,7 @@ fn a_heat_map_has_every_cell_row_by_row_and_clamps_to_the_edge() {
     assert_eq!(cells, expected);
     assert!(generate_heatmap(&events, 0, 3).is_empty());
     assert!(generate_heatmap(&events, 3, 0).is_empty());
+    assert!(generate_heatmap(&events, usize::MAX, usize::MAX).is_empty());
 }
 
 #[test]
@@ -339,6 +340,10 @@ fn a_tracker_leaves_out_what_is_no_time_and_tells_the_ends_of_its_range() {
     tracker.record(1e12);
     assert_eq!(tracker.p99(), f64::from(1 << 26), "18 hours");
     assert_eq!(tracker.quantile(f64::NAN), 0.0);
+
+    let large = ResponseTimeTracker::new(usize::MAX);
+    large.record(5.0);
+    assert_eq!(large.count(), 1);
 
     let none = ResponseTimeTracker::new(0);
     none.record(5.0);
