@@ -40,7 +40,7 @@ pub struct HeatmapCell {
 #[must_use]
 pub fn generate_heatmap(events: &[HeatmapEvent], rows: usize, cols: usize) -> Vec<HeatmapCell> {
     let mut cells: Vec<HeatmapCell> = Vec::new();
-    let count = rows.checked_mul(cols).unwrap_or(usize::MAX);
+    let count = rows.saturating_mul(cols);
     if count == 0 || cells.try_reserve_exact(count).is_err() {
         return cells;
     }
