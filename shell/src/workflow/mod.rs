@@ -18,6 +18,7 @@
 //! assert_eq!(shortest_path("allocated", "arrived").unwrap(), ["allocated", "departed", "arrived"]);
 //! ```
 
+pub mod audit;
 mod cursor;
 mod deadlines;
 mod engine;
