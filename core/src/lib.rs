@@ -47,6 +47,7 @@ extern crate std;
 extern crate alloc;
 
 pub mod batch;
+pub mod breaker;
 pub mod engine;
 pub mod limiter;
 pub mod machine;
