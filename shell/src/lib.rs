@@ -12,6 +12,7 @@ pub mod limiter;
 pub mod models;
 pub mod queue;
 pub mod registry;
+pub mod resilience;
 pub mod server;
 pub mod service;
 pub mod statistics;
