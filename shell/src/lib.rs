@@ -8,6 +8,7 @@ pub mod concurrency;
 pub mod config;
 pub mod contracts;
 pub mod device;
+pub mod events;
 pub mod limiter;
 pub mod models;
 pub mod queue;
