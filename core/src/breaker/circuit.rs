@@ -73,7 +73,7 @@ impl Permit {
 /// The breaker lets no call pass now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Before this, no call passes, unless a probe's report closes the breaker.
+    /// Before this, no call passes, unless the report of a probe makes way.
     pub retry_at: Instant,
 }
 

@@ -138,6 +138,28 @@ fn the_last_place_of_a_half_open_is_taken_once() {
 }
 
 #[test]
+fn two_probes_that_report_together_close_once() {
+    for outcome in [Outcome::Success, Outcome::Failure] {
+        loom::model(move || {
+            let breaker = opened(CONFIG);
+            let now = START + OPEN_FOR;
+            let [first, second] = [0; 2].map(|_| breaker.try_call(now).unwrap());
+            let other = Arc::clone(&breaker);
+            let (first, second) = together(
+                || breaker.report(first, Outcome::Success, now),
+                move || other.report(second, outcome, now),
+            );
+            match outcome {
+                Outcome::Success => assert!((first == Effect::Closed) ^ (second == Effect::Closed)),
+                _ => assert_eq!(first, Effect::Closed),
+            }
+            assert!([Effect::Closed, Effect::Late, Effect::Counted].contains(&second));
+            assert_eq!(breaker.state(now), State::Closed);
+        });
+    }
+}
+
+#[test]
 fn a_half_open_ends_though_its_probe_is_lost() {
     loom::model(|| {
         let breaker = opened(BreakerConfig { probes: 1, ..CONFIG });

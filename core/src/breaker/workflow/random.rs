@@ -5,7 +5,8 @@ use std::vec::Vec;
 
 use super::model::{Model, SplitMix64};
 use super::*;
-use crate::breaker::config;
+use crate::breaker::word::{Phase, Probes, Word};
+use crate::breaker::{config, deadline};
 
 #[derive(Clone, Copy, Debug)]
 enum Move {
@@ -82,8 +83,12 @@ proptest! {
         config in configs(),
         seed: u64,
         start in 0..1_u64 << 50,
+        at_wrap: bool,
         moves in moves(),
     ) {
+        // The words of the window tell 2^23 laps apart.
+        let window = config.window.as_nanos();
+        let start = if at_wrap { (window << 23) - start % (2 * window) } else { start };
         let breaker = Breaker::new(config, seed).unwrap();
         let mut model = Model::new(config, seed);
         let (mut now, mut told, mut held) = (at(start), at(start), Vec::new());
@@ -177,6 +182,33 @@ proptest! {
             }
             let _ = breaker.state(now);
         }
+    }
+
+    #[test]
+    fn every_state_comes_out_of_its_word_as_it_went_in(
+        epoch in 0..1_u32 << 24,
+        run: u32,
+        openings in 0..=63_u8,
+        counts: [u8; 4],
+    ) {
+        let [ignored, admitted, succeeded, failed] = counts;
+        let probes = Probes { openings, ignored, admitted, succeeded, failed };
+        let phases = [Phase::Closed { run }, Phase::Open { openings }, Phase::HalfOpen(probes)];
+        for word in phases.map(|phase| Word { epoch, phase }) {
+            prop_assert_eq!(Word::unpack(word.pack()), word);
+            let next = word.next(word.phase);
+            prop_assert_eq!(Word::unpack(next.pack()).epoch, (epoch + 1) & 0xff_ffff);
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_never_early_and_only_for_its_epoch(epoch in 0..1_u32 << 24, nanos: u64) {
+        let word = deadline::pack(epoch, at(nanos));
+        let found = deadline::of(epoch, word).unwrap();
+        prop_assert!(found >= at(nanos).min(at(u64::MAX - STEP + 1)));
+        prop_assert!(found.since(at(nanos)) < Duration::from_nanos(STEP));
+        prop_assert_eq!(found, deadline::rounded(at(nanos)));
+        prop_assert_eq!(deadline::of(epoch + 1, word), None);
     }
 
     #[test]
