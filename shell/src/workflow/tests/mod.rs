@@ -1,5 +1,6 @@
 //! Workflows against models of what they promise.
 
+mod audit;
 mod bad_input;
 mod deadlines;
 mod engine;
