@@ -1,5 +1,6 @@
 //! The `tensorforge` program: one file for each subcommand.
 
+mod audit;
 mod doctor;
 mod infer;
 mod load;
@@ -49,6 +50,7 @@ enum Command {
     Load(load::Args),
     Models(models::Args),
     Doctor(doctor::Args),
+    Audit(audit::Args),
 }
 
 /// Parses the command line, does what it says, and reports errors.
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(args, &output),
         Command::Models(args) => models::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
+        Command::Audit(args) => audit::run(args, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

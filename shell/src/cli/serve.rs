@@ -12,10 +12,13 @@ use crate::models::{TensorSpec, element_count};
 use crate::registry::{LoadedModel, Registry};
 use crate::server::{Server, ServerLimits};
 use crate::service::Service;
+use crate::workflow::SharedSink;
+use crate::workflow::audit::{Buffered, Fsync, JsonLines, LinesOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tensorforge_core::machine::AuditSink;
 
 /// Serve the models of a folder over the Open Inference Protocol v2
 #[derive(clap::Args, Debug)]
@@ -25,6 +28,7 @@ Examples:
   tensorforge serve --models /srv/models --address 0.0.0.0:8000
   tensorforge serve --max-wait 2ms                   wait up to 2 ms to fill a batch
   tensorforge serve --max-batch 1                    no batching
+  tensorforge serve --audit audit.jsonl              every step of every request and model, on record
 
 A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
 Ctrl-C or SIGTERM drains: no new requests, the ones in hand are answered, exit code 0.
@@ -71,6 +75,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     drain_timeout: Duration,
 
+    /// Write every step of every request and model to this file, for `tensorforge audit`
+    #[arg(long, value_name = "FILE", env = "TENSORFORGE_AUDIT")]
+    audit: Option<PathBuf>,
+
+    /// Put each audit record on the disk before the next, so that a loss of power takes none
+    #[arg(long, requires = "audit")]
+    audit_sync: bool,
+
     /// Do not start unless every model loads
     #[arg(long)]
     strict: bool,
@@ -81,8 +93,9 @@ pub(super) struct Args {
 /// # Errors
 /// [`CliError`] names what could not be read, loaded or bound.
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
-    let registry = load_models(args)?;
     let clock = Clock::start();
+    let audit = open_audit(args)?;
+    let registry = load_models(args, clock, audit.as_deref())?;
     let workers = args.workers.map_or_else(
         || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         usize::from,
@@ -90,12 +103,41 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("cannot start: {error}"));
     let scheduler = BatchScheduler::start(clock, workers).map_err(|error| failed(&error))?;
     let service = Service::new(clock, registry, scheduler);
-    let service = Arc::new(service.map_err(|error| failed(&error))?);
+    let mut service = service.map_err(|error| failed(&error))?;
+    if let Some(audit) = &audit {
+        service = service.audited(Arc::clone(audit) as SharedSink);
+    }
+    let service = Arc::new(service);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| failed(&error))?;
-    runtime.block_on(serve(args, output, service))
+    let served = runtime.block_on(serve(args, output, service));
+    // Connections that linger are cut off first: their requests are on record then.
+    drop(runtime);
+    if let Some(audit) = audit {
+        audit.flush();
+        let (dropped, failed) = (audit.dropped(), audit.failed());
+        if dropped + failed > 0 {
+            notice(&format!(
+                "warning: {dropped} audit records found no room, {failed} could not be written"
+            ));
+        }
+    }
+    served
+}
+
+/// Room for records that wait to be written: more than a request's for each that may be in hand.
+const AUDIT_BUFFER: usize = 1 << 16;
+
+fn open_audit(args: &Args) -> Result<Option<Arc<Buffered>>, CliError> {
+    let Some(path) = &args.audit else { return Ok(None) };
+    let fsync = if args.audit_sync { Fsync::Every(1) } else { Fsync::Never };
+    let file = JsonLines::open(path, LinesOptions { fsync, ..LinesOptions::default() })
+        .map_err(|error| CliError::unusable(error.to_string()))?;
+    let buffered = Buffered::new(file, AUDIT_BUFFER)
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    Ok(Some(Arc::new(buffered)))
 }
 
 async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<(), CliError> {
@@ -159,7 +201,7 @@ impl Stop {
     }
 }
 
-fn load_models(args: &Args) -> Result<Registry, CliError> {
+fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Registry, CliError> {
     let loader = |path: &Path, config: &ModelConfig| {
         let options = CpuOptions {
             backend: config.backend,
@@ -180,7 +222,12 @@ fn load_models(args: &Args) -> Result<Registry, CliError> {
         }
     };
     let folder = args.models.display();
-    let registry = Registry::load(&args.models, &loader, adjust).map_err(|error| {
+    let sink: &dyn AuditSink = match audit {
+        Some(audit) => audit,
+        None => &(),
+    };
+    let registry = Registry::load_audited(&args.models, &loader, adjust, clock, sink);
+    let registry = registry.map_err(|error| {
         CliError::unusable(error.to_string())
             .help("name the folder with --models DIR; it holds NAME/VERSION/model.onnx")
     })?;
