@@ -51,6 +51,7 @@ pub mod breaker;
 pub mod engine;
 pub mod limiter;
 pub mod machine;
+pub mod policy;
 pub mod quantile;
 pub mod queue;
 pub mod ring;
