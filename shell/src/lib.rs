@@ -11,6 +11,7 @@ pub mod device;
 pub mod events;
 pub mod limiter;
 pub mod models;
+pub mod policy;
 pub mod queue;
 pub mod registry;
 pub mod resilience;
