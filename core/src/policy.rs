@@ -14,9 +14,9 @@
 //! assert_eq!(ladder.record_failure(at(100)), None);
 //! let change = ladder.record_failure(at(101)).unwrap(); // a burst of two
 //! assert_eq!((change.from, change.to), (Level::Normal, Level::Watch));
-//! // Not again before 20 seconds have passed: the cooldown, twice at this level.
-//! assert!((102..121).all(|second| ladder.record_failure(at(second)).is_none()));
-//! assert_eq!(ladder.record_failure(at(121)).unwrap().to, Level::Restricted);
+//! // Not again before 20 seconds have passed: the cooldown, twice as long at this level.
+//! assert!((102..=120).all(|second| ladder.record_failure(at(second)).is_none()));
+//! assert_eq!(ladder.record_failure(at(122)).unwrap().to, Level::Restricted);
 //! ```
 
 mod budget;
