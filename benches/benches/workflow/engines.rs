@@ -1,5 +1,6 @@
 //! Who is measured.
 
+use tensorforge::workflow::audit::{Buffered, Ring};
 use tensorforge::workflow::{Clearance, Engine, EngineOptions};
 use tensorforge_core::Instant;
 use tensorforge_core::machine::{
@@ -14,20 +15,31 @@ pub(crate) enum Kind {
     Ours,
     Validated,
     Audited,
+    Chained,
+    Buffered,
     OneShard,
     OneLock,
 }
 
 impl Kind {
     /// Ours first.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ours, Self::Validated, Self::Audited, Self::OneShard, Self::OneLock];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ours,
+        Self::Validated,
+        Self::Audited,
+        Self::Chained,
+        Self::Buffered,
+        Self::OneShard,
+        Self::OneLock,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ours => "tensorforge",
             Self::Validated => "tensorforge, a validator of one permission",
             Self::Audited => "tensorforge, an audit that counts",
+            Self::Chained => "tensorforge, an audit chained in memory",
+            Self::Buffered => "tensorforge, the same behind a buffer",
             Self::OneShard => "tensorforge, one shard",
             Self::OneLock => "HashMap behind one Mutex",
         }
@@ -53,6 +65,12 @@ impl Row {
                 load.run(&Ours(Engine::new(Job, Clearance::new("move"), (), options())))
             }
             Kind::Audited => load.run(&Ours(Engine::new(Job, (), Counting::default(), options()))),
+            Kind::Chained => load.run(&Ours(Engine::new(Job, (), Ring::new(1000), options()))),
+            Kind::Buffered => {
+                // It drops what finds no room: that is what it is for.
+                let sink = Buffered::new(Ring::new(1000), 10_000).expect("a thread");
+                load.run(&Ours(Engine::new(Job, (), sink, options())))
+            }
             Kind::OneShard => {
                 let options = EngineOptions { shards: 1, ..options() };
                 load.run(&Ours(Engine::new(Job, (), (), options)))

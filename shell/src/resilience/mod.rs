@@ -24,6 +24,7 @@ mod assess;
 mod backoff;
 mod checkpoint;
 mod circuit;
+mod keyed;
 mod replay;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use assess::{
 pub use backoff::{adaptive_backoff, retry_delay};
 pub use checkpoint::{Checkpoint, CheckpointManager};
 pub use circuit::{CB_CLOSED, CB_HALF_OPEN, CB_OPEN, CircuitBreaker};
+pub use keyed::{BreakerKey, Breakers};
 pub use replay::{
     Event, deduplicate, event_ordering, idempotent_apply, replay, replay_converges, replay_window,
 };

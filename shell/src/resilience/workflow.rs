@@ -383,3 +383,37 @@ fn threads_may_share_what_is_shared() {
     is_shared::<CheckpointManager>();
     is_shared::<(Event, Checkpoint)>();
 }
+
+#[test]
+fn each_version_on_each_device_has_a_breaker_of_its_own() {
+    use tensorforge_core::Instant;
+    use tensorforge_core::breaker::{BreakerConfig, Outcome, State};
+
+    let config = BreakerConfig { consecutive_failures: Some(1), ..BreakerConfig::default() };
+    let breakers = Breakers::new(config, 1).unwrap();
+    let key = BreakerKey { model: "m", version: 1, device: "cpu" };
+    let others = [
+        BreakerKey { model: "n", ..key },
+        BreakerKey { version: 2, ..key },
+        BreakerKey { device: "gpu", ..key },
+    ];
+    let now = Instant::from_nanos(5);
+    let breaker = breakers.of(key);
+    let permit = breaker.try_call(now).unwrap();
+    breaker.report(permit, Outcome::Failure, now);
+    assert!(breakers.of(key).try_call(now).is_err(), "it is the same one");
+    assert!(others.iter().all(|other| breakers.of(*other).try_call(now).is_ok()));
+    let states = breakers.states(now);
+    let open = |(model, version, device, state): &(String, u64, String, State)| {
+        assert_eq!(
+            matches!(state, State::Open { .. }),
+            (&**model, *version, &**device) == ("m", 1, "cpu")
+        );
+    };
+    states.iter().for_each(open);
+    assert_eq!(states.len(), 4);
+    assert!(breakers.remove(key) && !breakers.remove(key));
+    assert!(breakers.of(key).try_call(now).is_ok(), "a new one");
+    let nonsense = BreakerConfig { consecutive_failures: Some(0), ..config };
+    assert!(Breakers::new(nonsense, 1).is_err());
+}
