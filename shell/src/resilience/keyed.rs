@@ -45,7 +45,7 @@ impl hashbrown::Equivalent<Name> for BreakerKey<'_> {
 /// use tensorforge_core::Instant;
 /// use tensorforge_core::breaker::{BreakerConfig, Outcome};
 ///
-/// let config = BreakerConfig { consecutive_failures: Some(2), ..BreakerConfig::default() };
+/// let config = BreakerConfig { consecutive_failures: Some(2), ..BreakerConfig::DEFAULT };
 /// let breakers = Breakers::new(config, 7).unwrap();
 /// let bad = BreakerKey { model: "digits", version: 2, device: "gpu 0" };
 /// let now = Instant::ZERO;

@@ -389,7 +389,7 @@ fn each_version_on_each_device_has_a_breaker_of_its_own() {
     use tensorforge_core::Instant;
     use tensorforge_core::breaker::{BreakerConfig, Outcome, State};
 
-    let config = BreakerConfig { consecutive_failures: Some(1), ..BreakerConfig::default() };
+    let config = BreakerConfig { consecutive_failures: Some(1), ..BreakerConfig::DEFAULT };
     let breakers = Breakers::new(config, 1).unwrap();
     let key = BreakerKey { model: "m", version: 1, device: "cpu" };
     let others = [
