@@ -71,10 +71,15 @@ pub struct Engine<M: StateMachine, V = (), A = (), C: ?Sized = ()> {
     pub(super) deadlines: Vec<Deadline<M::State>>,
     pub(super) shards: Box<[Shard<M::State>]>,
     hasher: DefaultHashBuilder,
-    sequence: AtomicU64,
-    audit_failures: AtomicU64,
+    sequence: Apart<AtomicU64>,
+    audit_failures: Apart<AtomicU64>,
     context: PhantomData<fn(&C)>,
 }
+
+/// Alone on its cache lines: every step counts, and what it reads beside the count must not be taken from
+/// it by those who count at the same time. That made a third of the speed of eight threads.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 /// What of the options each attempt looks at.
 struct Checks {
@@ -154,8 +159,8 @@ where
             deadlines: options.deadlines,
             shards: (0..shards).map(|_| Shard::new()).collect(),
             hasher: DefaultHashBuilder::default(),
-            sequence: AtomicU64::new(0),
-            audit_failures: AtomicU64::new(0),
+            sequence: Apart(AtomicU64::new(0)),
+            audit_failures: Apart(AtomicU64::new(0)),
             context: PhantomData,
         }
     }
@@ -453,25 +458,25 @@ where
         let tell = AssertUnwindSafe(|| self.sink.record(record).is_ok());
         let kept = catch_unwind(tell).unwrap_or(false);
         if !kept {
-            self.audit_failures.fetch_add(1, Ordering::Relaxed);
+            self.audit_failures.0.fetch_add(1, Ordering::Relaxed);
         }
         kept
     }
 
     fn number(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
+        self.sequence.0.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many attempts there were.
     #[must_use]
     pub fn attempts(&self) -> u64 {
-        self.sequence.load(Ordering::Relaxed)
+        self.sequence.0.load(Ordering::Relaxed)
     }
 
     /// How many records the sink has not kept.
     #[must_use]
     pub fn audit_failures(&self) -> u64 {
-        self.audit_failures.load(Ordering::Relaxed)
+        self.audit_failures.0.load(Ordering::Relaxed)
     }
 
     /// The steps made, in order. All shards are looked at in one moment. O(n log n).
@@ -498,6 +503,6 @@ where
     }
 
     pub(super) fn continue_at(&self, sequence: u64) {
-        self.sequence.store(sequence, Ordering::Relaxed);
+        self.sequence.0.store(sequence, Ordering::Relaxed);
     }
 }
