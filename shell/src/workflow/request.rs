@@ -119,9 +119,12 @@ impl LiveRequest {
         self.go(RequestState::Failed, why);
     }
 
-    /// It was turned away.
+    /// It was turned away; one that ran already has failed.
     pub fn shed(&self, why: &str) {
-        self.go(RequestState::Shed, why);
+        let mut cursor = lock(&self.cursor);
+        let ran = cursor.state() == RequestState::Running;
+        let to = if ran { RequestState::Failed } else { RequestState::Shed };
+        self.step(&mut cursor, to, why);
     }
 
     fn go(&self, to: RequestState, cause: &str) {

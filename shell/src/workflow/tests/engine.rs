@@ -179,3 +179,75 @@ fn a_step_that_the_audit_does_not_keep_is_refused_if_so_asked() {
     assert!(counting.transition("j", JobState::Running, "", &(), at(1)).is_ok());
     assert_eq!(counting.audit_failures(), 1);
 }
+
+#[test]
+fn a_request_goes_its_way_whatever_it_is_told_and_when() {
+    use crate::clock::Clock;
+    use std::sync::Arc;
+    use tensorforge_core::machine::RequestState as R;
+
+    struct Shared(Arc<Book>);
+    impl AuditSink for Shared {
+        fn record(&self, record: &AuditRecord<'_>) -> Result<(), AuditFailure> {
+            self.0.record(record)
+        }
+    }
+    let book = Arc::new(Book::default());
+    let sink: SharedSink = Arc::new(Shared(book.clone()));
+    let log = Arc::new(RequestLog::new(Clock::start(), Some(sink)));
+    let way = |tell: &dyn Fn(&LiveRequest)| {
+        let request = log.receive("m", "id");
+        tell(&request);
+        let state = request.state();
+        drop(request);
+        let told = std::mem::take(&mut *book.kept.lock().unwrap());
+        assert!(told.iter().all(|kept| kept.outcome == Outcome::Applied), "{told:?}");
+        let last = told.last().map(|kept| kept.to.clone()).unwrap_or_default();
+        (state, last)
+    };
+    let running = |request: &LiveRequest| {
+        request.admitted();
+        request.batched("full"); // before anyone said that it is queued
+        request.queued();
+        request.running();
+    };
+    let ended = |state: R| (state, state.name().to_owned());
+    assert_eq!(
+        way(&|request| {
+            running(request);
+            request.succeeded()
+        }),
+        ended(R::Succeeded)
+    );
+    assert_eq!(
+        way(&|request| {
+            running(request);
+            request.again("poison");
+            request.failed("poison")
+        }),
+        ended(R::Failed)
+    );
+    assert_eq!(
+        way(&|request| {
+            request.admitted();
+            request.shed("full")
+        }),
+        ended(R::Shed)
+    );
+    assert_eq!(
+        way(&|request| {
+            running(request);
+            request.shed("stopped")
+        }),
+        ended(R::Failed)
+    );
+    // What comes after the outcome is left out; what is dropped without one was given up.
+    assert_eq!(
+        way(&|request| {
+            request.failed("x");
+            request.succeeded()
+        }),
+        ended(R::Failed)
+    );
+    assert_eq!(way(&running), (R::Running, "cancelled".to_owned()));
+}
