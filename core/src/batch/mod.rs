@@ -5,12 +5,15 @@
 
 mod key;
 mod planner;
+mod reason;
 #[cfg(test)]
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 
 pub use key::{BatchKey, ModelId};
-pub use planner::{
-    Batch, BatchLimits, ClosingReason, OfferError, Planner, Rejected, Request, Ticket,
-};
+pub use planner::{Batch, BatchLimits, OfferError, Planner, Rejected, Request, Ticket};
+pub use reason::ClosingReason;
+
+/// Priority levels that the planner keeps apart: a request's priority is below this.
+pub const LEVELS: usize = 8;

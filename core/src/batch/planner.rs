@@ -1,6 +1,6 @@
 //! The batch planner: groups, closing rules, deadlines.
 
-use super::{BatchKey, ModelId};
+use super::{BatchKey, ClosingReason, ModelId};
 use crate::queue::heap::{self, NONE, Node};
 use crate::{Duration, Instant};
 
@@ -40,18 +40,6 @@ impl<T> Request<T> {
 pub struct Ticket {
     index: u32,
     sequence: u64,
-}
-
-/// Why a batch was closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum ClosingReason {
-    /// It holds as many items as its limit allows, or the next request does not fit.
-    Full,
-    /// Its first request has waited for `max_wait`.
-    MaxWait,
-    /// The engine is draining: nothing will come that is worth waiting for.
-    Drain,
 }
 
 /// Why the planner takes no request.
