@@ -8,23 +8,22 @@
 //! [`Engine`] composes the parts; each part also stands alone.
 //!
 //! ```
-//! use tensorforge_core::{BatchKey, BatchLimits, Duration, Engine, Event, Instant, ModelId, Request};
-//! use tensorforge_core::{ActionSink, Batch, Lane, Refused};
+//! use tensorforge_core::{ActionSink, Batch, Queued, Refused};
+//! use tensorforge_core::{BatchKey, Duration, Event, Instant, Lane, ModelId, Request, StaticEngine};
 //!
 //! #[derive(Default)]
 //! struct Ran(Vec<Vec<u32>>);
 //! impl ActionSink<u32> for Ran {
-//!     fn dispatch(&mut self, batch: Batch<'_, u32>) {
-//!         self.0.push(batch.map(|request| request.payload).collect());
+//!     fn dispatch(&mut self, _: Batch, requests: &mut dyn ExactSizeIterator<Item = Queued<u32>>) {
+//!         self.0.push(requests.map(|queued| queued.request.payload).collect());
 //!     }
 //!     fn refuse(&mut self, _: Request<u32>, _: Refused) {}
 //! }
 //!
 //! // Room for 16 requests in 4 groups, over 1 model.
-//! let mut engine: Engine<u32, 16, 4, 1> = Engine::new();
+//! let mut engine: StaticEngine<u32, 16, 4, 1> = StaticEngine::new();
 //! let model = ModelId(0);
-//! let limits = BatchLimits { max_items: 2, max_wait: Duration::from_millis(5) };
-//! engine.configure(model, Lane::new(limits)).unwrap();
+//! engine.configure(model, Lane::new(2, Duration::from_millis(5))).unwrap();
 //!
 //! let key = BatchKey { model, signature: 0 };
 //! let mut ran = Ran::default();
@@ -59,6 +58,8 @@ pub mod stats;
 mod sync;
 pub mod time;
 
-pub use batch::{Batch, BatchKey, BatchLimits, ClosingReason, ModelId, Planner, Request, Ticket};
-pub use engine::{ActionSink, Engine, Event, Lane, Refused};
+pub use batch::{Batch, BatchKey, ClosingReason, Lane, ModelId, Queued, Request, Ticket};
+#[cfg(feature = "alloc")]
+pub use engine::BoxedEngine;
+pub use engine::{ActionSink, Dropped, Engine, Event, Failure, Refused, StaticEngine};
 pub use time::{Duration, Instant};

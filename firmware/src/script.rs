@@ -3,7 +3,7 @@
 use What::{Arrive, Cancel, Drain, Finish};
 
 pub enum What {
-    Arrive { id: u32, model: u32, shape: u32, items: u32, priority: i32 },
+    Arrive { id: u32, model: u32, shape: u32, items: u32, priority: u8 },
     Cancel { id: u32 },
     Finish { model: u32 },
     Drain,

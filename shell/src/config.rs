@@ -111,8 +111,14 @@ pub struct ModelConfig {
     pub max_wait: Duration,
     /// Batches that may run at once.
     pub instances: u32,
-    /// Requests that may wait; more are refused with status 503.
+    /// Requests that may wait; more are refused with status 429.
     pub max_queued: u32,
+    /// Where `max_queued` requests wait, one of higher priority takes the place of the youngest of the
+    /// lowest; that one is refused with status 429.
+    pub displace: bool,
+    /// After failures in a row, batches and waits are halved, then only single requests run, then none
+    /// are let in for a second; a circuit breaker opens as well. Off, every failure stands for itself.
+    pub escalate: bool,
     /// Threads that one batch may use inside the runtime.
     pub threads: u32,
 }
@@ -126,6 +132,8 @@ impl Default for ModelConfig {
             max_wait: Duration::ZERO,
             instances: 1,
             max_queued: 1024,
+            displace: false,
+            escalate: false,
             threads: 1,
         }
     }

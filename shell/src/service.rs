@@ -2,7 +2,7 @@
 //!
 //! What every protocol front end calls, whatever wire it speaks.
 
-use crate::batch_scheduler::{BatchScheduler, RunError};
+use crate::batch_scheduler::{BatchScheduler, Demand, RunError};
 use crate::clock::Clock;
 use crate::contracts::{
     InferRequest, InferResponse, ModelMetadata, ModelStatistics, Parameters, RepositoryEntry,
@@ -12,7 +12,7 @@ use crate::registry::{LoadedModel, LookupError, Registry};
 use crate::workflow::{LiveRequest, RequestLog, SharedSink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tensorforge_core::engine::ConfigureError;
+use tensorforge_core::batch::LaneError;
 
 /// Why a request does not fit its model.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -88,6 +88,16 @@ pub enum RequestError {
         /// The output.
         output: String,
     },
+    /// A parameter of the wrong kind.
+    #[error("the parameter '{name}' must be {want}, but {got} came")]
+    Parameter {
+        /// The parameter.
+        name: &'static str,
+        /// What it must be.
+        want: &'static str,
+        /// What came.
+        got: String,
+    },
     /// An output the model does not have.
     #[error("model '{model}' has no output '{output}'; its outputs are {known}")]
     UnknownOutput {
@@ -162,12 +172,12 @@ impl Service {
     /// Serves the models of `registry` that are ready, through `scheduler`.
     ///
     /// # Errors
-    /// [`ConfigureError`] when a model cannot be scheduled.
+    /// [`LaneError`] when a model cannot be scheduled.
     pub fn new(
         clock: Clock,
         registry: Registry,
         scheduler: BatchScheduler,
-    ) -> Result<Self, ConfigureError> {
+    ) -> Result<Self, LaneError> {
         for model in registry.ready() {
             scheduler.add(model)?;
         }
@@ -231,10 +241,12 @@ impl Service {
         let io = model.executor.io();
         let wanted = wanted_outputs(&model.name, io, &request)?;
         let (inputs, rows) = check_inputs(&model.name, io, request.inputs)?;
+        let demand = demand(&request.parameters)?;
         life.admitted();
-        let outputs = self.scheduler.run(model, inputs, rows, life).await.map_err(|source| {
-            InferError::Run { model: model.name.clone(), version: model.version, source }
-        })?;
+        let outputs =
+            self.scheduler.run_as(model, inputs, rows, demand, life).await.map_err(|source| {
+                InferError::Run { model: model.name.clone(), version: model.version, source }
+            })?;
         let outputs = match wanted {
             None => outputs,
             Some(wanted) => wanted.into_iter().map(|index| outputs[index].clone()).collect(),
@@ -324,6 +336,22 @@ impl Service {
         self.draining.store(true, Ordering::Relaxed);
         self.scheduler.drain().await;
     }
+}
+
+/// The priority and the timeout (in microseconds, 0 for none) of a request, as Triton's clients send them.
+fn demand(parameters: &Parameters) -> Result<Demand, RequestError> {
+    let number = |name: &'static str| match parameters.get(name) {
+        None => Ok(0),
+        Some(value) => value.as_u64().ok_or_else(|| RequestError::Parameter {
+            name,
+            want: "a whole number that is not negative",
+            got: value.to_string(),
+        }),
+    };
+    // Above the levels that there are it is refused by number: see `Refused::Priority`.
+    let priority = u8::try_from(number("priority")?).unwrap_or(u8::MAX);
+    let timeout = Some(number("timeout")?).filter(|&micros| micros > 0);
+    Ok(Demand { priority, timeout: timeout.map(std::time::Duration::from_micros) })
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {

@@ -2,8 +2,8 @@
 
 mod batch_scheduler {
     use tensorforge_core::{
-        ActionSink, Batch, BatchKey, BatchLimits, ClosingReason, Duration, Engine, Event, Instant,
-        Lane, ModelId, Refused, Request,
+        ActionSink, Batch, BatchKey, ClosingReason, Duration, Event, Instant, Lane, ModelId,
+        Queued, Refused, Request, StaticEngine,
     };
 
     const DIGITS: ModelId = ModelId(0);
@@ -12,7 +12,7 @@ mod batch_scheduler {
 
     /// Drives an engine and writes down what it does, as `reason: payloads`.
     struct Server {
-        engine: Engine<u32, 64, 8, 2>,
+        engine: StaticEngine<u32, 64, 8, 2>,
         seen: Seen,
         now: Instant,
         wake: Option<Instant>,
@@ -22,13 +22,18 @@ mod batch_scheduler {
     struct Seen {
         batches: Vec<(ModelId, ClosingReason, Vec<u32>)>,
         refused: Vec<(u32, Refused)>,
+        running: Vec<Batch>,
     }
 
     impl ActionSink<u32> for Seen {
-        fn dispatch(&mut self, batch: Batch<'_, u32>) {
-            let (model, reason) = (batch.key().model, batch.reason());
-            let payloads = batch.map(|request| request.payload).collect();
-            self.batches.push((model, reason, payloads));
+        fn dispatch(
+            &mut self,
+            batch: Batch,
+            requests: &mut dyn ExactSizeIterator<Item = Queued<u32>>,
+        ) {
+            let payloads = requests.map(|queued| queued.request.payload).collect();
+            self.batches.push((batch.key().model, batch.reason(), payloads));
+            self.running.push(batch);
         }
 
         fn refuse(&mut self, request: Request<u32>, why: Refused) {
@@ -38,8 +43,8 @@ mod batch_scheduler {
 
     impl Server {
         fn new(max_items: u32) -> Self {
-            let mut engine = Engine::new();
-            let lane = Lane::new(BatchLimits { max_items, max_wait: WINDOW });
+            let mut engine = StaticEngine::new();
+            let lane = Lane::new(max_items, WINDOW);
             for model in [DIGITS, FACES] {
                 engine.configure(model, lane).expect("the lane can run requests");
             }
@@ -50,9 +55,16 @@ mod batch_scheduler {
             self.wake = self.engine.handle(self.now, event, &mut self.seen);
         }
 
-        fn arrive(&mut self, model: ModelId, signature: u32, priority: i32, payload: u32) {
+        fn arrive(&mut self, model: ModelId, signature: u32, priority: u8, payload: u32) {
             let key = BatchKey { model, signature };
-            self.handle(Event::Arrived(Request { key, items: 1, priority, payload }));
+            self.handle(Event::Arrived(Request { priority, ..Request::new(key, 1, payload) }));
+        }
+
+        /// The batch that began first has ended.
+        fn finish(&mut self) {
+            let batch = self.seen.running.remove(0);
+            let took = self.now.since(batch.started());
+            self.handle(Event::Finished { batch, took, memory: None });
         }
 
         fn pass(&mut self, length: Duration) {
@@ -104,7 +116,7 @@ mod batch_scheduler {
             server.arrive(DIGITS, payload % 2, 0, payload);
         }
         for _ in 0..3 {
-            server.handle(Event::Finished(DIGITS));
+            server.finish();
         }
         assert_eq!(server.ran().iter().map(|batch| batch.len()).collect::<Vec<_>>(), [8; 4]);
     }
@@ -119,7 +131,7 @@ mod batch_scheduler {
             server.pass(WINDOW);
         }
         assert_eq!(server.wake, None, "no instance is idle, so no time is worth waking for");
-        server.handle(Event::Finished(DIGITS));
+        server.finish();
         assert_eq!(server.ran(), [&[0][..], &[1, 2, 3, 4]]);
     }
 
@@ -129,8 +141,8 @@ mod batch_scheduler {
         for payload in 0..20 {
             server.arrive(DIGITS, 0, 0, payload);
         }
-        server.arrive(DIGITS, 0, 9, 99);
-        server.handle(Event::Finished(DIGITS));
+        server.arrive(DIGITS, 0, 7, 99);
+        server.finish();
         assert_eq!(server.ran(), [[0, 1], [99, 2]]);
     }
 
@@ -138,7 +150,7 @@ mod batch_scheduler {
     fn a_busy_model_does_not_hold_up_another() {
         let mut server = Server::new(1);
         for payload in 0..5 {
-            server.arrive(DIGITS, 0, 9, payload);
+            server.arrive(DIGITS, 0, 7, payload);
         }
         server.arrive(FACES, 0, 0, 5);
         assert_eq!(server.ran(), [[0], [5]]);
@@ -153,7 +165,7 @@ mod batch_scheduler {
         server.arrive(DIGITS, 0, 0, 1);
         assert_eq!(server.seen.refused, [(1, Refused::Draining)]);
         assert!(!server.engine.is_drained());
-        server.handle(Event::Finished(DIGITS));
+        server.finish();
         assert!(server.engine.is_drained());
     }
 }

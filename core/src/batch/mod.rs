@@ -1,19 +1,37 @@
-//! Which requests run together, and when.
+//! Which requests run together, and when: keys, rules, sizes, costs.
 //!
-//! [`Planner`] keeps waiting requests in groups of equal [`BatchKey`] and closes a group into a
-//! [`Batch`] when it is full, when its first request has waited long enough, or on drain.
+//! Waiting requests are kept in groups of equal [`BatchKey`], inside a group by priority, inside that in
+//! order of arrival. A group closes into a [`Batch`] by the rules of its model's [`Lane`], or by a
+//! [`ClosingRule`] of its own. [`Engine`](crate::Engine) says which of the groups goes first.
 
+mod arena;
+mod closed;
+mod cost;
+mod governor;
+mod group;
 mod key;
+mod lane;
 mod planner;
 mod reason;
-#[cfg(test)]
-pub(crate) mod reference;
-#[cfg(test)]
-mod tests;
+mod request;
+mod rule;
+mod sizes;
+mod store;
 
+pub use arena::Entry;
+pub(crate) use arena::NONE;
+pub use closed::Batch;
+pub use cost::{CostError, CostModel};
+pub use governor::SizeGovernor;
+pub use group::Group;
 pub use key::{BatchKey, ModelId};
-pub use planner::{Batch, BatchLimits, OfferError, Planner, Rejected, Request, Ticket};
+pub use lane::{FailurePolicy, Lane, LaneError, LevelRule, Padding, PoolId};
+pub(crate) use planner::{Gathered, OfferError, Plan, Planner};
 pub use reason::ClosingReason;
+pub use request::{Queued, Request, Ticket};
+pub use rule::{ClosingRule, StandardRule, Verdict, Waiting};
+pub use sizes::{MAX_SIZES, Sizes, SizesError};
+pub use store::Store;
 
 /// Priority levels that the planner keeps apart: a request's priority is below this.
 pub const LEVELS: usize = 8;

@@ -113,6 +113,12 @@ impl BreakerConfig {
         probe_timeout: Duration::from_secs(10),
     };
 
+    /// Whether there is such a breaker.
+    #[must_use]
+    pub const fn is_valid(&self) -> bool {
+        self.check().is_ok()
+    }
+
     pub(super) const fn check(&self) -> Result<(), ConfigError> {
         let (failure_rate, slow_rate) = (or_most(self.failure_rate), or_most(self.slow_rate));
         let error = if self.consecutive_failures.is_none() && !self.has_rate() {

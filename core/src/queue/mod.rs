@@ -1,7 +1,6 @@
-//! Orders of waiting requests.
+//! Items in the order of their priority.
 //!
-//! [`PriorityQueue`] is shared by any number of threads without a lock. `heap` is the order inside
-//! one batch group, owned by one thread.
+//! [`PriorityQueue`] is shared by any number of threads without a lock.
 //!
 //! # How the shared queue works
 //! All of its state is one immutable *record* of 128 bytes: the size, the free lists, the *front*
@@ -60,7 +59,6 @@
 
 mod backoff;
 mod drain;
-pub(crate) mod heap;
 mod leftist;
 mod operation;
 mod order;

@@ -19,10 +19,12 @@ use crate::workflow::LiveRequest;
 use signatures::{Shapes, Signatures};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tensorforge_core::engine::ConfigureError;
+use std::time::Duration;
+use tensorforge_core::batch::{FailurePolicy, LaneError};
+use tensorforge_core::engine::Notice;
 use tensorforge_core::{
-    ActionSink, Batch, BatchKey, BatchLimits, ClosingReason, Engine, Event, Instant, Lane, Refused,
-    Request, Ticket,
+    ActionSink, Batch, BatchKey, BoxedEngine, ClosingReason, Dropped, Event, Failure, Instant,
+    Lane, Queued, Refused, Request, Ticket,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -54,6 +56,9 @@ pub enum RunError {
         /// The panic's message.
         message: String,
     },
+    /// It was admitted and given up before it ran.
+    #[error("{}", given_up(.0))]
+    Dropped(Dropped),
     /// The scheduler was stopped before the request ran.
     #[error("the server stopped before the request ran")]
     Stopped,
@@ -66,7 +71,11 @@ impl RunError {
     pub const fn is_overload(&self) -> bool {
         match self {
             Self::Refused(why) => {
-                !matches!(why, Refused::UnknownModel | Refused::Empty | Refused::TooLarge { .. })
+                use Refused::{Empty, Late, Priority, TooLarge, UnknownModel};
+                !matches!(why, UnknownModel | Empty | Late | Priority { .. } | TooLarge { .. })
+            }
+            Self::Dropped(why) => {
+                matches!(why, Dropped::Displaced { .. } | Dropped::CircuitOpen { .. })
             }
             Self::Stopped => true,
             Self::Execute(_) | Self::Panicked { .. } => false,
@@ -78,8 +87,21 @@ const fn closing_reason(reason: ClosingReason) -> &'static str {
     match reason {
         ClosingReason::Full => "the batch was full",
         ClosingReason::MaxWait => "its first request had waited long enough",
+        ClosingReason::Deadline => "a request would have missed its deadline",
+        ClosingReason::Priority => "work of lower priority must not go first",
+        ClosingReason::Retry => "it runs again, with fewer others or alone",
         ClosingReason::Drain => "the server drains",
         _ => "the batch closed",
+    }
+}
+
+fn given_up(why: &Dropped) -> &'static str {
+    match why {
+        Dropped::Expired => "the request's timeout passed while it waited",
+        Dropped::Displaced { .. } => "a request of higher priority needed the room it waited in",
+        Dropped::CircuitOpen { .. } => "the model fails again and again, and is left alone for now",
+        Dropped::NoMemory => "the request needs more memory than its device has",
+        _ => "the request was given up",
     }
 }
 
@@ -91,7 +113,18 @@ fn refusal(why: &Refused) -> String {
         Refused::TooLarge { max_items } => {
             format!("the request has more rows than one batch may hold, which is {max_items}")
         }
-        Refused::ModelQueueFull { max_queued } => {
+        Refused::Priority { priorities } => {
+            format!("the model's priorities are 0 to {}", priorities - 1)
+        }
+        Refused::Late => "the request's timeout had passed when it came".into(),
+        Refused::Restricted { priority } => {
+            format!("after failures of the model, only priorities from {priority} on are let in")
+        }
+        Refused::Halted { .. } => "after failures of the model, no request is let in".into(),
+        Refused::CircuitOpen { .. } => {
+            "the model fails again and again, and is left alone for now".into()
+        }
+        Refused::ModelQueueFull { max_queued, .. } => {
             format!("the model's queue is full: {max_queued} requests wait already")
         }
         _ => "the server's queue is full: too many requests, or too many different shapes, wait"
@@ -106,24 +139,35 @@ struct Pending {
     rows: usize,
     arrived: Instant,
     life: Arc<LiveRequest>,
+    /// The number of its shapes, held until it is answered: it may run more than once.
+    signature: u32,
     reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
 }
 
+/// What a request asks for beside its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Demand {
+    /// Its priority: higher first, 0 if nothing is said.
+    pub priority: u8,
+    /// How long the answer is worth waiting for.
+    pub timeout: Option<Duration>,
+}
+
 /// Boxed, because core moves its payloads and a pointer moves fastest.
-type Requests = Vec<BoxedRequest>;
+type Requests = Vec<Queued<BoxedRequest>>;
 type BoxedRequest = Box<Pending>;
 
 /// A closed batch on its way to a worker.
 struct Job {
     model: Arc<LoadedModel>,
-    reason: ClosingReason,
+    batch: Batch,
     requests: Requests,
 }
 
-type ServerEngine = Engine<BoxedRequest, MAX_QUEUED, MAX_KEYS, MAX_MODELS>;
+type ServerEngine = BoxedEngine<BoxedRequest>;
 
 struct State {
-    engine: Box<ServerEngine>,
+    engine: ServerEngine,
     signatures: Signatures,
     /// When the engine next wants a tick.
     wake: Option<Instant>,
@@ -156,7 +200,7 @@ impl BatchScheduler {
     /// The system's, when it gives no more threads.
     pub fn start(clock: Clock, workers: usize) -> std::io::Result<Self> {
         let (jobs, receiver) = job_queue();
-        let mut engine = Box::new(ServerEngine::new());
+        let mut engine = ServerEngine::boxed(MAX_QUEUED, MAX_KEYS, MAX_MODELS);
         engine.set_max_running(u32::try_from(workers).unwrap_or(u32::MAX));
         let state = State { engine, signatures: Signatures::default(), wake: None, stopped: false };
         let shared = Arc::new(Shared {
@@ -179,17 +223,18 @@ impl BatchScheduler {
     /// Makes a model known, as its configuration says.
     ///
     /// # Errors
-    /// [`ConfigureError`] when there are more than [`MAX_MODELS`] or the configuration was not
+    /// [`LaneError`] when there are more than [`MAX_MODELS`] or the configuration was not
     /// checked.
-    pub fn add(&self, model: &LoadedModel) -> Result<(), ConfigureError> {
+    pub fn add(&self, model: &LoadedModel) -> Result<(), LaneError> {
         let config = &model.config;
-        let batches = model.executor.io().batches;
-        let limits = BatchLimits {
-            max_items: if batches { config.max_batch } else { 1 },
-            max_wait: config.max_wait.into(),
+        let max_items = if model.executor.io().batches { config.max_batch } else { 1 };
+        let lane = Lane {
+            instances: config.instances,
+            max_queued: config.max_queued,
+            displace: config.displace,
+            failures: if config.escalate { FailurePolicy::DEFAULT } else { FailurePolicy::NONE },
+            ..Lane::new(max_items, config.max_wait.into())
         };
-        let (instances, max_queued) = (config.instances, config.max_queued);
-        let lane = Lane { limits, instances, max_queued };
         lock(&self.shared.state).engine.configure(model.id, lane)
     }
 
@@ -206,8 +251,23 @@ impl BatchScheduler {
         rows: usize,
         life: &Arc<LiveRequest>,
     ) -> Result<Vec<Tensor>, RunError> {
+        self.run_as(model, inputs, rows, Demand::default(), life).await
+    }
+
+    /// As [`run`](Self::run), with a priority and a timeout.
+    ///
+    /// # Errors
+    /// [`RunError`]; the requests it shared a batch with never notice.
+    pub async fn run_as(
+        &self,
+        model: &Arc<LoadedModel>,
+        inputs: Vec<Tensor>,
+        rows: usize,
+        demand: Demand,
+        life: &Arc<LiveRequest>,
+    ) -> Result<Vec<Tensor>, RunError> {
         let (reply, answer) = oneshot::channel();
-        let ticket = self.shared.arrive(model, inputs, rows, Arc::clone(life), reply);
+        let ticket = self.shared.arrive(model, inputs, rows, demand, Arc::clone(life), reply);
         let mut waiting = CancelOnDrop { shared: &self.shared, ticket };
         let result = answer.await.unwrap_or(Err(RunError::Stopped));
         waiting.ticket = None;
@@ -266,6 +326,7 @@ impl Shared {
         model: &Arc<LoadedModel>,
         inputs: Vec<Tensor>,
         rows: usize,
+        demand: Demand,
         life: Arc<LiveRequest>,
         reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
     ) -> Option<Ticket> {
@@ -273,28 +334,48 @@ impl Shared {
         let arrived = self.clock.now();
         let model = Arc::clone(model);
         let id = model.id;
-        let pending = Box::new(Pending { model, inputs, rows, arrived, life, reply });
-        self.decide(|state| {
+        let mut pending = Box::new(Pending {
+            model,
+            inputs,
+            rows,
+            arrived,
+            life,
+            signature: FIXED_SHAPES,
+            reply,
+        });
+        self.decide(|state, now, actions| {
             let signature = shapes.map_or(FIXED_SHAPES, |shapes| state.signatures.acquire(shapes));
+            pending.signature = signature;
             let items = u32::try_from(rows).unwrap_or(u32::MAX);
-            Event::Arrived(Request::new(BatchKey { model: id, signature }, items, pending))
+            let bytes = pending.inputs.iter().map(|input| input.data().len() as u64).sum();
+            let deadline = demand.timeout.map_or(Instant::MAX, |timeout| arrived + timeout.into());
+            let key = BatchKey { model: id, signature };
+            let request = Request {
+                priority: demand.priority,
+                bytes,
+                deadline,
+                ..Request::new(key, items, pending)
+            };
+            state.engine.handle(now, Event::Arrived(request), actions)
         })
     }
 
     fn handle(&self, event: Event<BoxedRequest>) {
-        self.decide(|_| event);
+        self.decide(|state, now, actions| state.engine.handle(now, event, actions));
     }
 
-    /// Lets the engine decide on one event and carries out what it orders. Returns the ticket of
-    /// a request that now waits.
-    fn decide(&self, event: impl FnOnce(&mut State) -> Event<BoxedRequest>) -> Option<Ticket> {
+    /// Lets the engine decide on something that happened, and carries out what it orders. Returns the
+    /// ticket of a request that now waits.
+    fn decide(
+        &self,
+        happened: impl FnOnce(&mut State, Instant, &mut Actions) -> Option<Instant>,
+    ) -> Option<Ticket> {
         let mut actions = Actions::default();
         let is_drained = {
             let mut state = lock(&self.state);
-            let event = event(&mut state);
             // Read under the lock, so that the engine sees time in order.
             let now = self.clock.now();
-            let wake = state.engine.handle(now, event, &mut actions);
+            let wake = happened(&mut state, now, &mut actions);
             for signature in actions.left.drain(..).filter(|&number| number != FIXED_SHAPES) {
                 state.signatures.release(signature);
             }
@@ -313,14 +394,24 @@ impl Shared {
             life.queued();
         }
         for job in actions.jobs {
-            let reason = closing_reason(job.reason);
-            job.requests.iter().for_each(|request| request.life.batched(reason));
+            let reason = closing_reason(job.batch.reason());
+            for queued in &job.requests {
+                queued.request.payload.life.batched(reason);
+            }
             self.jobs.send(job);
         }
         for (pending, why) in actions.refused {
             // Nobody listens when the sender has gone; then nothing is lost.
             let _ = pending.reply.send(Err(RunError::Refused(why)));
         }
+        for (queued, why) in actions.released {
+            let error = match why {
+                Dropped::Failed(_) => actions.error.clone().unwrap_or(RunError::Dropped(why)),
+                _ => RunError::Dropped(why),
+            };
+            let _ = queued.request.payload.reply.send(Err(error));
+        }
+        actions.notices.iter().for_each(tell);
         actions.ticket
     }
 
@@ -357,26 +448,42 @@ fn batch_shapes(model: &LoadedModel, inputs: &[Tensor]) -> Option<Shapes> {
     choice.then(|| inputs.iter().map(|input| input.shape()[1..].to_vec()).collect())
 }
 
+/// Says what the engine noticed to whoever reads the log.
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::Split { batch, requests } => {
+            tracing::debug!(batch, ?requests, "a batch failed and runs again in halves");
+        }
+        notice => tracing::warn!(?notice, "the scheduler takes care"),
+    }
+}
+
 /// What the engine ordered, to be carried out once the lock is released.
 #[derive(Default)]
 struct Actions {
     jobs: Vec<Job>,
     refused: Vec<(BoxedRequest, Refused)>,
-    /// Signatures of the requests that left the queue or never entered it.
+    /// Kept until the lock is released: freeing large tensors takes its time.
+    released: Vec<(Queued<BoxedRequest>, Dropped)>,
+    /// Signatures of the requests that are done with.
     left: Vec<u32>,
+    notices: Vec<Notice>,
     ticket: Option<Ticket>,
     queued: Option<Arc<LiveRequest>>,
-    /// Kept until the lock is released: freeing large tensors takes its time.
-    cancelled: Vec<BoxedRequest>,
+    /// What the batch at hand failed with.
+    error: Option<RunError>,
 }
 
 impl ActionSink<BoxedRequest> for Actions {
-    fn dispatch(&mut self, batch: Batch<'_, BoxedRequest>) {
-        let (signature, reason) = (batch.key().signature, batch.reason());
-        let requests: Vec<_> = batch.map(|request| request.payload).collect();
-        self.left.extend(std::iter::repeat_n(signature, requests.len()));
+    fn dispatch(
+        &mut self,
+        batch: Batch,
+        requests: &mut dyn ExactSizeIterator<Item = Queued<BoxedRequest>>,
+    ) {
+        let requests: Requests = requests.collect();
         if let Some(first) = requests.first() {
-            self.jobs.push(Job { model: Arc::clone(&first.model), reason, requests });
+            let model = Arc::clone(&first.request.payload.model);
+            self.jobs.push(Job { model, batch, requests });
         }
     }
 
@@ -386,12 +493,21 @@ impl ActionSink<BoxedRequest> for Actions {
     }
 
     fn queued(&mut self, ticket: Ticket, request: &BoxedRequest) {
-        self.ticket = Some(ticket);
-        self.queued = Some(Arc::clone(&request.life));
+        match &self.error {
+            None => {
+                self.ticket = Some(ticket);
+                self.queued = Some(Arc::clone(&request.life));
+            }
+            Some(error) => request.life.waits_again(&error.to_string()),
+        }
     }
 
-    fn cancelled(&mut self, request: Request<BoxedRequest>) {
-        self.left.push(request.key.signature);
-        self.cancelled.push(request.payload);
+    fn release(&mut self, queued: Queued<BoxedRequest>, why: Dropped) {
+        self.left.push(queued.request.key.signature);
+        self.released.push((queued, why));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
     }
 }

@@ -1,81 +1,71 @@
 //! One batch on a worker thread: join, run, split, answer.
 
-use super::{BoxedRequest, Event, Job, Requests, RunError, Shared, assemble};
+use super::{Event, Failure, Job, Requests, RunError, Shared, assemble};
 use crate::device::ExecuteError;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
 use crate::telemetry::ExecutionTimes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tensorforge_core::ModelId;
 
-/// Runs a batch and answers its requests. When it fails, each request runs again alone, so that
-/// only the one at fault gets the error.
+/// Runs a batch and answers its requests, or gives them back to the engine, which runs them again in
+/// halves until the one at fault stands alone.
 pub(super) fn run(shared: &Shared, job: Job) {
-    let Job { model, reason, mut requests } = job;
-    let _finished = FinishedOnDrop { shared, model: model.id };
+    let Job { model, batch, mut requests } = job;
     // A sender that hung up while its batch was on the way here wants no answer.
-    requests.retain(|request| !request.reply.is_closed());
+    let mut gone = Vec::new();
+    requests.retain(|queued| {
+        let wanted = !queued.request.payload.reply.is_closed();
+        if !wanted {
+            gone.push(queued.request.key.signature);
+        }
+        wanted
+    });
     if requests.is_empty() {
+        shared.decide(|state, now, actions| {
+            actions.left = gone;
+            state.engine.withdrawn(now, batch, actions)
+        });
         return;
     }
-    tracing::debug!(?model, ?reason, requests = requests.len(), "batch");
-    requests.iter().for_each(|request| request.life.running());
-    match answer(shared, &model, requests) {
-        Ok(()) => {}
-        Err((requests, error)) if requests.len() == 1 => fail(requests, &error),
-        Err((requests, error)) => {
-            tracing::debug!(?model, %error, "batch failed; its requests run again one by one");
-            let why = error.to_string();
-            for request in requests {
-                request.life.again(&why);
-                if let Err((requests, error)) = answer(shared, &model, vec![request]) {
-                    fail(requests, &error);
-                }
-            }
-        }
-    }
-}
-
-/// Tells the engine that the instance is idle, whatever happened to the batch.
-struct FinishedOnDrop<'a> {
-    shared: &'a Shared,
-    model: ModelId,
-}
-
-impl Drop for FinishedOnDrop<'_> {
-    fn drop(&mut self) {
-        self.shared.handle(Event::Finished(self.model));
-    }
-}
-
-fn fail(requests: Requests, error: &RunError) {
-    for request in requests {
-        let _ = request.reply.send(Err(error.clone()));
-    }
-}
-
-type Unanswered = (Requests, RunError);
-
-/// Runs `requests` as one batch and answers them, or gives them back with the error.
-fn answer(shared: &Shared, model: &LoadedModel, requests: Requests) -> Result<(), Unanswered> {
+    tracing::debug!(?model, reason = ?batch.reason(), requests = requests.len(), "batch");
+    requests.iter().for_each(|queued| queued.request.payload.life.running());
     let clock = shared.clock;
     let started = clock.now();
-    let batch = match execute(shared, model, &requests) {
-        Ok(batch) => batch,
-        Err(error) => return Err((requests, error)),
-    };
+    let executed = execute(shared, &model, &requests);
     let ended = clock.now();
-    let items = requests.iter().map(|request| request.rows as u64).sum();
-    let waits: Vec<_> = requests
-        .iter()
-        .map(|request| (started.since(request.arrived), ended.since(request.arrived)))
-        .collect();
-    // Counted before anyone is answered: whoever has an answer finds it in the statistics.
-    model.recorder.succeeded(items, batch.times, &waits);
-    for (request, outputs) in requests.into_iter().zip(batch.answers) {
-        let _ = request.reply.send(Ok(outputs));
+    let took = ended.since(started);
+    match executed {
+        Ok(executed) => {
+            let pending = || requests.iter().map(|queued| &queued.request.payload);
+            let items = pending().map(|request| request.rows as u64).sum();
+            let waits: Vec<_> = pending()
+                .map(|request| (started.since(request.arrived), ended.since(request.arrived)))
+                .collect();
+            // Counted before anyone is answered: whoever has an answer finds it in the statistics.
+            model.recorder.succeeded(items, executed.times, &waits);
+            gone.extend(requests.iter().map(|queued| queued.request.key.signature));
+            for (queued, outputs) in requests.into_iter().zip(executed.answers) {
+                let _ = queued.request.payload.reply.send(Ok(outputs));
+            }
+            shared.decide(|state, now, actions| {
+                actions.left = gone;
+                state.engine.handle(now, Event::Finished { batch, took, memory: None }, actions)
+            });
+        }
+        Err(error) => {
+            tracing::debug!(?model, %error, requests = requests.len(), "batch failed");
+            let failure = match &error {
+                RunError::Execute(ExecuteError::OutOfMemory { .. }) => Failure::OutOfMemory,
+                _ => Failure::Failed,
+            };
+            shared.decide(|state, now, actions| {
+                actions.left = gone;
+                actions.error = Some(error);
+                let requests = requests.into_iter();
+                state.engine.failed(now, batch, took, failure, requests, actions)
+            });
+        }
     }
-    Ok(())
 }
 
 struct Executed {
@@ -87,7 +77,7 @@ struct Executed {
 fn execute(
     shared: &Shared,
     model: &LoadedModel,
-    requests: &[BoxedRequest],
+    requests: &Requests,
 ) -> Result<Executed, RunError> {
     let clock = shared.clock;
     let executor = &*model.executor;
@@ -96,6 +86,7 @@ fn execute(
     let bad_output = |message: String| ExecuteError::BadOutput { backend, message };
 
     let start = clock.now();
+    let requests: Vec<_> = requests.iter().map(|queued| &queued.request.payload).collect();
     let rows: Vec<usize> = requests.iter().map(|request| request.rows).collect();
     let inputs = if io.batches {
         let total: usize = rows.iter().sum();

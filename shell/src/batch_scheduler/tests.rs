@@ -192,14 +192,14 @@ async fn a_request_at_fault_does_not_fail_its_batch_mates() {
         bench.until_queued(2).await;
         let also_good = bench.send(&[2.0]);
         bench.until_queued(3).await;
-        // The first request, the batch, and each of its three requests alone.
-        bench.open(5);
+        // The first request, the batch, its first two, and each of the three alone.
+        bench.open(6);
         assert_eq!(values(first).await, [0.0]);
         assert_eq!(values(good).await, [2.0]);
         assert_eq!(values(also_good).await, [4.0]);
         let error = bad.await.unwrap().unwrap_err().to_string();
         assert!(error.contains(message) && error.contains("doubler"), "{error}");
-        assert_eq!(bench.executed_rows(), [1, 3, 1, 1, 1]);
+        assert_eq!(bench.executed_rows(), [1, 3, 2, 1, 1, 1]);
     }
 }
 
@@ -271,7 +271,9 @@ async fn a_full_queue_refuses_and_says_how_full() {
     let waiting = [bench.send(&[1.0]), bench.send(&[2.0])];
     bench.until_queued(2).await;
     let refused = bench.send(&[3.0]).await.unwrap().unwrap_err();
-    assert_eq!(refused, RunError::Refused(Refused::ModelQueueFull { max_queued: 2 }));
+    let full =
+        Refused::ModelQueueFull { max_queued: 2, retry_after: tensorforge_core::Duration::ZERO };
+    assert_eq!(refused, RunError::Refused(full));
     bench.open(2);
     values(first).await;
     for answer in waiting {

@@ -19,6 +19,14 @@ pub enum ExecuteError {
         /// What it said.
         message: String,
     },
+    /// The device had not enough memory for a batch of this size. A smaller one is tried.
+    #[error("{backend} has not enough memory: {message}")]
+    OutOfMemory {
+        /// The runtime.
+        backend: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// The runtime gave something other than the model promised.
     #[error("{backend} answered with something else than the model declares: {message}")]
     BadOutput {

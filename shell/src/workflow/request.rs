@@ -97,16 +97,9 @@ impl LiveRequest {
         self.go(RequestState::Running, "its batch runs");
     }
 
-    /// Its batch failed, and it runs again.
-    pub fn again(&self, why: &str) {
-        let mut cursor = lock(&self.cursor);
-        for (to, cause) in [
-            (RequestState::Queued, why),
-            (RequestState::Batched, "alone"),
-            (RequestState::Running, "runs again, alone"),
-        ] {
-            self.step(&mut cursor, to, cause);
-        }
+    /// Its batch failed, and it waits for another run.
+    pub fn waits_again(&self, why: &str) {
+        self.go(RequestState::Queued, why);
     }
 
     /// It has been answered.

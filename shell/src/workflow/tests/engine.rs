@@ -222,7 +222,9 @@ fn a_request_goes_its_way_whatever_it_is_told_and_when() {
     assert_eq!(
         way(&|request| {
             running(request);
-            request.again("poison");
+            request.waits_again("poison");
+            request.batched("alone");
+            request.running();
             request.failed("poison")
         }),
         ended(R::Failed)
