@@ -211,8 +211,8 @@ impl Ladder {
             let after = if to == before.level {
                 State { failures: failed, run, ..before }
             } else {
-                // Rounded up, so that a cooldown is never too short.
-                let at = now.as_nanos().max(before.changed);
+                // Rounded up, so that a cooldown is never too short; never 0, which is no change.
+                let at = now.as_nanos().max(before.changed).max(1);
                 let changed = at.saturating_add(!WORD_TIME) & WORD_TIME;
                 State { level: to, failures: failed, run: 0, changed }
             };

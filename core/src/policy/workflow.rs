@@ -190,3 +190,13 @@ fn a_bulkhead_holds_no_more_than_its_limit() {
     assert!(bulkhead.try_enter().is_some());
     assert!(Bulkhead::new(0).try_enter().is_none());
 }
+
+#[test]
+fn a_change_at_the_very_beginning_has_its_cooldown_too() {
+    let config = LadderConfig { burst: 1, cooldown: Duration::from_secs(1) };
+    let ladder = Ladder::new(config);
+    assert_eq!(ladder.record_failure(Instant::ZERO).map(|change| change.to), Some(Level::Watch));
+    assert_eq!(ladder.record_failure(Instant::from_nanos(1)), None);
+    let later = ladder.record_failure(Instant::ZERO + Duration::from_secs(3));
+    assert_eq!(later.map(|change| change.to), Some(Level::Restricted));
+}

@@ -38,7 +38,10 @@ pub fn risk_score(severity: f64, probability: f64) -> f64 {
 pub fn aggregate_risk(events: &[(f64, f64)]) -> f64 {
     let count = events.len().max(1) as f64;
     // Divided first: the sum of the largest would overflow.
-    events.iter().map(|&(severity, probability)| risk_score(severity, probability) / count).sum()
+    let shares =
+        events.iter().map(|&(severity, probability)| risk_score(severity, probability) / count);
+    // The sum of no numbers is -0.0.
+    shares.sum::<f64>() + 0.0
 }
 
 /// Whether a time of grace is not over: up to and with its last second.
