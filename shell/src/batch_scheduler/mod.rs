@@ -1,6 +1,6 @@
 //! Drives core's engine with real time, real threads and real models.
 //!
-//! [`BatchScheduler`] feeds core's [`Engine`] with arrivals, the ends of executions and the passing
+//! [`BatchScheduler`] feeds core's [engine](tensorforge_core::Engine) with arrivals, the ends of executions and the passing
 //! of deadlines, and runs the batches it dispatches on worker threads. The engine sits behind one
 //! lock that is held for a decision (about a microsecond), never while a model runs.
 

@@ -123,6 +123,17 @@ impl Bench {
         self.send_tensor(Tensor::from_f32("x", vec![rows.len(), 1], rows))
     }
 
+    /// Sends a request of one row, 1 wide.
+    fn demand(&self, value: f32, demand: Demand) -> Answer {
+        let (scheduler, model) = (Arc::clone(&self.scheduler), Arc::clone(&self.model));
+        tokio::spawn(async move {
+            let tensor = Tensor::from_f32("x", vec![1, 1], &[value]);
+            let log = Arc::new(RequestLog::new(Clock::start(), None));
+            let life = Arc::new(log.receive("doubler", ""));
+            scheduler.run_as(&model, vec![tensor], 1, demand, &life).await
+        })
+    }
+
     fn send_tensor(&self, tensor: Tensor) -> Answer {
         let (scheduler, model) = (Arc::clone(&self.scheduler), Arc::clone(&self.model));
         tokio::spawn(async move {
@@ -305,4 +316,75 @@ async fn empty_and_oversized_requests_are_refused() {
     let oversized = bench.send(&[1.0; 3]).await.unwrap().unwrap_err();
     assert_eq!(oversized, RunError::Refused(Refused::TooLarge { max_items: 2 }));
     assert_eq!(values(bench.send(&[1.0; 2])).await, [2.0, 2.0]);
+}
+
+fn priority(priority: u8) -> Demand {
+    Demand { priority, ..Demand::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn higher_priority_runs_before_what_came_first() {
+    let config = ModelConfig { max_batch: 1, ..Default::default() };
+    let bench = bench(Setup { config, gated: true, ..Default::default() });
+    let first = bench.occupy();
+    let mut low = bench.demand(1.0, priority(0));
+    bench.until_queued(1).await;
+    let high = bench.demand(2.0, priority(7));
+    bench.until_queued(2).await;
+    bench.open(2);
+    values(first).await;
+    tokio::select! {
+        biased;
+        _ = &mut low => panic!("it ran before the one of higher priority"),
+        outputs = high => assert_eq!(outputs.unwrap().unwrap()[0].to_f32().unwrap(), [4.0]),
+    }
+    bench.open(1);
+    assert_eq!(values(low).await, [2.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_timeout_passes_while_it_waits_never_runs() {
+    let bench = bench(Setup { gated: true, ..Default::default() });
+    let first = bench.occupy();
+    let timeout = Some(std::time::Duration::from_millis(1));
+    let late = bench.demand(1.0, Demand { timeout, ..Demand::default() }).await.unwrap();
+    assert_eq!(late.unwrap_err(), RunError::Dropped(Dropped::Expired));
+    bench.open(1);
+    values(first).await;
+    assert_eq!(bench.executed_rows(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_makes_room_for_higher_priority_where_it_may() {
+    let config = ModelConfig { max_queued: 1, displace: true, ..Default::default() };
+    let bench = bench(Setup { config, gated: true, ..Default::default() });
+    let first = bench.occupy();
+    let low = bench.demand(1.0, priority(0));
+    bench.until_queued(1).await;
+    let high = bench.demand(2.0, priority(1));
+    let displaced = low.await.unwrap().unwrap_err();
+    assert!(matches!(displaced, RunError::Dropped(Dropped::Displaced { by: 1, .. })));
+    bench.open(2);
+    values(first).await;
+    assert_eq!(values(high).await, [4.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_priority_that_the_model_has_not_is_refused() {
+    let bench = bench(Setup::default());
+    let error = bench.demand(1.0, priority(8)).await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "the model's priorities are 0 to 7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_keeps_failing_is_left_alone_for_a_while() {
+    let config = ModelConfig { escalate: true, ..Default::default() };
+    let bench = bench(Setup { config, ..Default::default() });
+    let mut errors = Vec::new();
+    for _ in 0..8 {
+        errors.push(bench.send(&[POISON]).await.unwrap().unwrap_err());
+    }
+    assert!(errors[..4].iter().all(|error| matches!(error, RunError::Execute(_))));
+    let Some(RunError::Refused(why)) = errors.last() else { panic!("{errors:?}") };
+    assert!(why.retry_after().is_some(), "{why:?}");
 }

@@ -108,3 +108,34 @@ const fn refused_status(why: Refused) -> StatusCode {
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that panics has failed
+mod batch_scheduler {
+    use super::*;
+
+    #[test]
+    fn overload_says_whose_it_is_and_when_to_come_again() {
+        let retry_after = Duration::from_millis(2_300);
+        let refused = |why| RunError::Refused(why);
+        for (error, status, header) in [
+            (refused(Refused::ModelQueueFull { max_queued: 1, retry_after }), 429, Some("3")),
+            (refused(Refused::ModelBytesFull { max_bytes: 1, retry_after }), 429, Some("3")),
+            (RunError::Dropped(Dropped::Displaced { by: 1, retry_after }), 429, Some("3")),
+            (refused(Refused::QueueFull { retry_after: Duration::ZERO }), 503, Some("1")),
+            (refused(Refused::Halted { retry_after }), 503, Some("3")),
+            (refused(Refused::Draining), 503, Some("1")),
+            (refused(Refused::Priority { priorities: 2 }), 400, None),
+            (refused(Refused::Late), 504, None),
+            (RunError::Dropped(Dropped::Expired), 504, None),
+        ] {
+            let source = error.clone();
+            let error_response =
+                ApiError::from(InferError::Run { model: "m".into(), version: 1, source });
+            let response = error_response.into_response();
+            assert_eq!(response.status().as_u16(), status, "{error:?}");
+            let after = response.headers().get(header::RETRY_AFTER);
+            assert_eq!(after.map(|value| value.to_str().unwrap()), header, "{error:?}");
+        }
+    }
+}
