@@ -25,6 +25,7 @@ help() {
 Longer, and not part of `all`:
 
   histories    a million recorded histories of the queue, checked for linearizability; half an hour
+  soak         a hundred million requests through the engine in virtual time; half a minute
   tsan         the lock-free parts under ThreadSanitizer; needs a nightly toolchain
   miri         the unsafe code of the queue under Miri, one thread at a time (with more it takes hours);
                needs a nightly toolchain
@@ -183,6 +184,12 @@ step_test() {
     # Nothing is printed after this: the last lines are cargo's own results.
     TENSORFORGE_PYTHON=$venv/bin/python TENSORFORGE_REQUIRE_ONNXRUNTIME=1 VIRTUAL_ENV=$venv \
         cargo test --locked --workspace
+}
+
+step_soak() {
+    need_cargo
+    TENSORFORGE_SOAK=${TENSORFORGE_SOAK:-100000000} \
+        cargo test --locked --release -p tensorforge-core every_counter_is_at_zero
 }
 
 step_bench-smoke() {

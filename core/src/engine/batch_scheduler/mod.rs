@@ -1,5 +1,6 @@
 //! The engine in virtual time: every decision checked by the device it runs on.
 
+mod soak;
 mod world;
 
 use super::*;
