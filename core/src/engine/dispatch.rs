@@ -257,7 +257,10 @@ where
         // What is lower must not go before what is higher, though that could wait for company; nor what is
         // equal before one that had nothing ahead of it.
         let standing = |candidate: &Candidate| (candidate.level, candidate.unobstructed);
-        if let Some(waiting) = scan.waiting.filter(|waiting| standing(waiting) > standing(&best)) {
+        let goes_before = |waiting: &Candidate| {
+            standing(waiting) > standing(&best) && self.takes_from(&best, waiting)
+        };
+        if let Some(waiting) = scan.waiting.filter(goes_before) {
             best = waiting;
         }
         let level = best.level;
@@ -280,6 +283,18 @@ where
             best = turn;
         }
         Some((best, Some(level)))
+    }
+
+    /// Whether `first`, once it runs, leaves no worker, instance or memory that `other` could run with.
+    fn takes_from(&self, first: &Candidate, other: &Candidate) -> bool {
+        let model = |candidate: &Candidate| self.planner.groups.get(candidate.plan.group).key.model;
+        let (Some(a), Some(b)) = (self.lane(model(first)), self.lane(model(other))) else {
+            return false;
+        };
+        let last_worker = self.running + 1 >= self.max_running;
+        let last_instance = model(first) == model(other) && a.busy + 1 >= a.lane.instances;
+        let same_memory = a.memory.is_known() && b.memory.is_known() && a.lane.pool == b.lane.pool;
+        last_worker || last_instance || same_memory
     }
 
     /// The longest waiting request below `level`, if it has waited for long: its group and level.

@@ -7,8 +7,8 @@
 //! # Which batch goes first
 //! The one with the highest priority; among equals that of the model that has had the least time for its
 //! weight; then the one whose first request came first. A group of lower priority that may close never
-//! goes before one of higher priority that could wait for company: that one closes early
-//! ([`ClosingReason::Priority`](crate::batch::ClosingReason::Priority)).
+//! goes before one of higher priority that could wait for company, if that would have to wait for it: that
+//! one closes early ([`ClosingReason::Priority`](crate::batch::ClosingReason::Priority)).
 //!
 //! # How long a request may wait
 //! Let a request find nothing of its own priority or above waiting or running, and nothing above come
