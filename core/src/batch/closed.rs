@@ -1,6 +1,6 @@
 //! A closed batch.
 
-use super::{BatchKey, ClosingReason};
+use super::{BatchKey, ClosingReason, PoolId};
 use crate::Instant;
 use crate::breaker::Permit;
 
@@ -20,6 +20,8 @@ pub struct Batch {
     pub(crate) rerun: bool,
     /// Bytes of the device's memory that are set aside for it.
     pub(crate) memory: u64,
+    /// Where: its model may be told to take others from elsewhere while it runs.
+    pub(crate) pool: PoolId,
     /// Time that its model was charged for it in advance.
     pub(crate) charged: u64,
     pub(crate) permit: Option<Permit>,

@@ -40,17 +40,20 @@ impl LevelRule {
     }
 }
 
-/// Names a device's memory that several models share.
+/// Devices whose memory is counted.
+pub const POOLS: usize = 8;
+
+/// Names a device's memory that several models share: a number below [`POOLS`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct PoolId(pub u8);
 
 /// What failures of a model lead to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FailurePolicy {
-    /// When the ladder goes up. At `watch` batches and waits are halved; at `restricted` only requests
+    /// When the ladder goes up; `None` for never. At `watch` batches and waits are halved; at `restricted` only requests
     /// of [`restricted_priority`](Self::restricted_priority) or more are admitted, and run one by one; at
     /// `halted` none is admitted for [`halt_for`](Self::halt_for), then as at `restricted`.
-    pub ladder: LadderConfig,
+    pub ladder: Option<LadderConfig>,
     /// The least priority that is admitted at `restricted`.
     pub restricted_priority: u8,
     /// How long nothing is admitted at `halted`, from the last failure on.
@@ -63,18 +66,14 @@ impl FailurePolicy {
     /// The ladder's and the breaker's own defaults; at `restricted` every priority is admitted, and
     /// `halted` lasts a second.
     pub const DEFAULT: Self = Self {
-        ladder: LadderConfig { burst: 2, cooldown: Duration::ZERO },
+        ladder: Some(LadderConfig { burst: 2, cooldown: Duration::ZERO }),
         restricted_priority: 0,
         halt_for: Duration::from_secs(1),
         breaker: Some(BreakerConfig::DEFAULT),
     };
 
     /// Failures change nothing.
-    pub const NONE: Self = Self {
-        ladder: LadderConfig { burst: u16::MAX, cooldown: Duration::MAX },
-        breaker: None,
-        ..Self::DEFAULT
-    };
+    pub const NONE: Self = Self { ladder: None, breaker: None, ..Self::DEFAULT };
 }
 
 /// How one model is served.
@@ -169,6 +168,7 @@ impl Lane {
             (self.instances == 0, LaneError::NoInstances),
             (self.max_queued == 0 || self.max_queued_bytes == 0, LaneError::NoQueue),
             (self.weight == 0, LaneError::NoWeight),
+            (usize::from(self.pool.0) >= POOLS, LaneError::Pool),
             (self.priorities == 0 || usize::from(self.priorities) > LEVELS, LaneError::Priorities),
             (!last_is_max(self.sizes), LaneError::LargestSize { max_items: self.max_items }),
             (!within_max(self.preferred), LaneError::PreferredSize { max_items: self.max_items }),
@@ -202,6 +202,8 @@ pub enum LaneError {
     NoQueue,
     /// `weight` is 0.
     NoWeight,
+    /// `pool` is not below [`POOLS`].
+    Pool,
     /// `priorities` is not 1 to [`LEVELS`].
     Priorities,
     /// The last of `sizes` is not `max_items`.
@@ -242,6 +244,7 @@ impl core::fmt::Display for LaneError {
                 f.write_str("max_queued or max_queued_bytes is 0: no request would be admitted")
             }
             Self::NoWeight => f.write_str("weight is 0: the model would never have its turn"),
+            Self::Pool => write!(f, "memory pools are numbered below {POOLS}"),
             Self::Priorities => write!(f, "there are 1 to {LEVELS} priorities"),
             Self::LargestSize { max_items } => {
                 write!(f, "the largest allowed size must be max_items, which is {max_items}")

@@ -25,7 +25,7 @@ pub use cost::{CostError, CostModel};
 pub use governor::SizeGovernor;
 pub use group::Group;
 pub use key::{BatchKey, ModelId};
-pub use lane::{FailurePolicy, Lane, LaneError, LevelRule, Padding, PoolId};
+pub use lane::{FailurePolicy, Lane, LaneError, LevelRule, POOLS, Padding, PoolId};
 pub(crate) use planner::{Gathered, OfferError, Plan, Planner};
 pub use reason::ClosingReason;
 pub use request::{Queued, Request, Ticket};

@@ -55,10 +55,12 @@ pub struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// How long the level's oldest request may wait for company.
+    /// How long the level's oldest request may wait for company; not at all at a level that is none.
     #[must_use]
-    pub const fn max_wait(&self, level: usize) -> Duration {
-        Duration::from_nanos(self.lane.levels[level].max_wait.as_nanos() >> self.wait_shift)
+    pub fn max_wait(&self, level: usize) -> Duration {
+        let rule = self.lane.levels.get(level);
+        let wait = rule.map_or(Duration::ZERO, |rule| rule.max_wait);
+        Duration::from_nanos(wait.as_nanos() >> self.wait_shift)
     }
 
     /// When the first of the waits ends.

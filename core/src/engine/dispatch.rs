@@ -1,11 +1,11 @@
 //! Which batch runs next.
 
-use super::lanes::{LaneState, POOLS, Room, Status};
+use super::lanes::{LaneState, Room, Status};
 use super::{ActionSink, Dropped, Engine};
 use crate::Instant;
 use crate::batch::{
-    Batch, ClosingReason, Entry, Gathered, Group, LEVELS, ModelId, NONE, Plan, Planner, Queued,
-    Store, Verdict, Waiting,
+    Batch, ClosingReason, Entry, Gathered, Group, LEVELS, ModelId, NONE, POOLS, Plan, Planner,
+    Queued, Store, Verdict, Waiting,
 };
 use core::cmp::Reverse;
 
@@ -137,7 +137,7 @@ where
             {
                 for (_, head, level) in self.heads(at) {
                     if self.planner.arena.get(head).items > room.by_memory {
-                        let highest = &mut blocked[usize::from(state.lane.pool.0) % POOLS];
+                        let highest = &mut blocked[usize::from(state.lane.pool.0)];
                         *highest = (*highest).max(level + 1);
                     }
                 }
@@ -174,7 +174,7 @@ where
             Status::RefusedUntil(until) => return wake_at(until),
             Status::Ready(room) => room,
         };
-        let pool = usize::from(state.lane.pool.0) % POOLS;
+        let pool = usize::from(state.lane.pool.0);
         for (piece, head, level) in self.heads(at) {
             let entry = self.planner.arena.get(head);
             if entry.items > room.by_memory {
@@ -335,7 +335,7 @@ where
         let state = self.lanes.as_mut().get_mut(key.model.0 as usize)?.as_mut()?;
         let padded = state.padded(gathered.items);
         let memory = state.memory.estimate(padded).unwrap_or(0);
-        let pool = &mut self.pools[usize::from(state.lane.pool.0) % POOLS];
+        let pool = &mut self.pools[usize::from(state.lane.pool.0)];
         self.virtual_now[level] = self.virtual_now[level].max(state.turn);
         let batch = Batch {
             key,
@@ -348,6 +348,7 @@ where
             started: now,
             rerun: candidate.plan.piece,
             memory,
+            pool: state.lane.pool,
             charged: state.charge(padded),
             permit,
             pair: gathered.pair,

@@ -1,8 +1,8 @@
 //! How batches end, and what follows from failures.
 
-use super::lanes::{LaneState, POOLS};
+use super::lanes::LaneState;
 use super::{ActionSink, Dropped, Engine, Failure, Notice};
-use crate::batch::{Batch, BatchKey, Entry, Group, ModelId, NONE, Queued, Store, Ticket};
+use crate::batch::{Batch, BatchKey, Entry, Group, LEVELS, ModelId, NONE, Queued, Store, Ticket};
 use crate::breaker::{Effect, Outcome};
 use crate::policy::Level;
 use crate::{Duration, Instant};
@@ -31,11 +31,12 @@ where
         if let Some(bytes) = memory {
             state.memory.observe(padded, bytes);
         }
-        if let Some(change) = state.ladder.record_success(now) {
+        let change = state.ladder.as_ref().and_then(|ladder| ladder.record_success(now));
+        if let Some(change) = change {
             sink.notice(Notice::Level { model, change });
         }
         let key = batch.key;
-        self.report(now, model, batch, Outcome::Success, sink);
+        self.report(now, model, batch.permit, Outcome::Success, sink);
         self.planner.groups.ended(key);
     }
 
@@ -80,7 +81,7 @@ where
             self.count_failure(now, model, sink);
         }
         let outcome = if counts { Outcome::Failure } else { Outcome::Ignored };
-        self.report(now, model, batch, outcome, sink);
+        self.report(now, model, batch.permit, outcome, sink);
         self.run_again(now, key, number, failure, requests, sink);
         self.planner.groups.ended(key);
         self.after(now, sink)
@@ -103,7 +104,7 @@ where
             let model = batch.key.model;
             self.count_failure(now, model, sink);
             let permit = batch.permit.take();
-            self.report_permit(now, model, permit, Outcome::Failure, sink);
+            self.report(now, model, permit, Outcome::Failure, sink);
         }
         self.after(now, sink)
     }
@@ -119,7 +120,7 @@ where
     ) -> Option<Instant> {
         self.release_resources(&batch, Duration::ZERO);
         let key = batch.key;
-        self.report(now, key.model, batch, Outcome::Ignored, sink);
+        self.report(now, key.model, batch.permit, Outcome::Ignored, sink);
         self.planner.groups.ended(key);
         self.after(now, sink)
     }
@@ -135,18 +136,18 @@ where
             self.stops_running(batch);
         }
         self.in_flight = self.in_flight.saturating_sub(batch.requests);
+        let pool = &mut self.pools[usize::from(batch.pool.0)];
+        pool.taken = pool.taken.saturating_sub(batch.memory);
         if let Some(state) = self.lane_mut(batch.key.model) {
             state.ended(batch, took);
-            let pool = usize::from(state.lane.pool.0) % POOLS;
-            let pool = &mut self.pools[pool];
-            pool.taken = pool.taken.saturating_sub(batch.memory);
         }
     }
 
     fn count_failure(&mut self, now: Instant, model: ModelId, sink: &mut impl ActionSink<T>) {
         let Some(state) = self.lane_mut(model) else { return };
-        let change = state.ladder.record_failure(now);
-        if state.ladder.level() == Level::Halted {
+        let Some(ladder) = &state.ladder else { return };
+        let change = ladder.record_failure(now);
+        if ladder.level() == Level::Halted {
             state.halted_until = now + state.lane.failures.halt_for;
         }
         if let Some(change) = change {
@@ -155,17 +156,6 @@ where
     }
 
     fn report(
-        &mut self,
-        now: Instant,
-        model: ModelId,
-        batch: Batch,
-        outcome: Outcome,
-        sink: &mut impl ActionSink<T>,
-    ) {
-        self.report_permit(now, model, batch.permit, outcome, sink);
-    }
-
-    fn report_permit(
         &mut self,
         now: Instant,
         model: ModelId,
@@ -233,7 +223,11 @@ where
         let pair = self.next_pair;
         for half in halves {
             let mut piece = self.planner.begin_piece(key);
-            for queued in requests.by_ref().take(half as usize) {
+            for mut queued in requests.by_ref().take(half as usize) {
+                // It was in the caller's hands: what he wrote there must not lead out of the levels.
+                let priority = &mut queued.request.priority;
+                *priority = (*priority).min(LEVELS as u8 - 1);
+                queued.request.key = key;
                 let Some(piece) = &mut piece else {
                     sink.release(queued, Dropped::Failed(failure));
                     continue;

@@ -1,6 +1,6 @@
 //! What the engine keeps of each model, and of each device's memory.
 
-use crate::batch::{Batch, CostModel, LEVELS, Lane, LaneError, ModelId, SizeGovernor};
+use crate::batch::{Batch, CostModel, LEVELS, Lane, LaneError, ModelId, POOLS, SizeGovernor};
 use crate::breaker::{Breaker, State};
 use crate::policy::{Ladder, Level};
 use crate::{Duration, Instant};
@@ -12,7 +12,7 @@ pub struct LaneState {
     pub(super) time: CostModel,
     pub(super) memory: CostModel,
     pub(super) governor: SizeGovernor,
-    pub(super) ladder: Ladder,
+    pub(super) ladder: Option<Ladder>,
     /// When `halted` is over.
     pub(super) halted_until: Instant,
     pub(super) breaker: Option<Breaker>,
@@ -63,7 +63,7 @@ impl LaneState {
             time: lane.time,
             memory: lane.memory,
             governor: SizeGovernor::new(),
-            ladder: Ladder::new(lane.failures.ladder),
+            ladder: lane.failures.ladder.map(Ladder::new),
             halted_until: Instant::ZERO,
             breaker,
             refused_until: Instant::ZERO,
@@ -117,7 +117,7 @@ impl LaneState {
 
     /// The level that counts now: where `halted` is over, a few requests are let in to try.
     pub(super) fn level(&self, now: Instant) -> Level {
-        match self.ladder.level() {
+        match self.ladder.as_ref().map_or(Level::Normal, Ladder::level) {
             Level::Halted if now >= self.halted_until => Level::Restricted,
             level => level,
         }
@@ -176,7 +176,7 @@ impl LaneState {
         // What memory allows holds for a single request too, unlike the others.
         let mut by_memory = u32::MAX;
         let mut short_of_memory = false;
-        let pool = &pools[usize::from(self.lane.pool.0) % POOLS];
+        let pool = &pools[usize::from(self.lane.pool.0)];
         if let Some(fit) = self.memory.most_items_within(pool.free()) {
             by_memory = sizes.down(fit).unwrap_or(0);
             if by_memory < most {
@@ -194,7 +194,7 @@ impl LaneState {
 
     /// The most items of one request that could ever run.
     pub(super) fn largest_request(&self, pools: &[Pool; POOLS]) -> u32 {
-        let pool = &pools[usize::from(self.lane.pool.0) % POOLS];
+        let pool = &pools[usize::from(self.lane.pool.0)];
         match self.memory.most_items_within(pool.capacity) {
             None => self.lane.max_items,
             Some(fit) => self.lane.sizes.down(fit).unwrap_or(0).min(self.lane.max_items),
@@ -245,9 +245,6 @@ pub(super) struct Room {
     pub(super) short_of_memory: bool,
     pub(super) wait_shift: u32,
 }
-
-/// Devices whose memory is counted.
-pub(super) const POOLS: usize = 8;
 
 /// A device's memory.
 #[derive(Clone, Copy, Debug)]

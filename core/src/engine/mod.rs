@@ -39,13 +39,13 @@ mod sink;
 mod batch_scheduler;
 
 use crate::batch::{CostModel, Ticket};
-use crate::batch::{Entry, Group, LEVELS, Lane, LaneError, ModelId, Planner, PoolId, Store};
+use crate::batch::{Entry, Group, LEVELS, Lane, LaneError, ModelId, POOLS, Planner, PoolId, Store};
 use crate::policy::Level;
 use crate::{Duration, Instant};
 #[cfg(feature = "alloc")]
 pub use boxed::BoxedEngine;
 pub use lanes::LaneState;
-use lanes::{POOLS, Pool};
+use lanes::Pool;
 pub use sink::{ActionSink, Dropped, Event, Failure, Notice, Refused};
 
 /// Admission, queue and planner of several models as one sans-I/O state machine.
@@ -200,9 +200,11 @@ where
     }
 
     /// The memory of a device, of which batches of models with a known cost take their part; without it,
-    /// memory is not counted. Pools are numbered below 8.
-    pub const fn set_memory(&mut self, pool: PoolId, bytes: u64) {
-        self.pools[pool.0 as usize % POOLS].capacity = bytes;
+    /// memory is not counted. A pool whose number is none is left out: no lane can name it either.
+    pub fn set_memory(&mut self, pool: PoolId, bytes: u64) {
+        if let Some(pool) = self.pools.get_mut(usize::from(pool.0)) {
+            pool.capacity = bytes;
+        }
         self.scan_needed = true;
     }
 
@@ -274,7 +276,7 @@ where
 
     /// Memory of a pool that running batches take, in bytes.
     #[must_use]
-    pub const fn memory_taken(&self, pool: PoolId) -> u64 {
-        self.pools[pool.0 as usize % POOLS].taken
+    pub fn memory_taken(&self, pool: PoolId) -> u64 {
+        self.pools.get(usize::from(pool.0)).map_or(0, |pool| pool.taken)
     }
 }
