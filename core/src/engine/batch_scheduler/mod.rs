@@ -386,3 +386,156 @@ fn an_eager_model_does_not_wait_where_nobody_is_expected() {
     world.arrive(0, 0, 0, 1);
     assert_eq!(reasons(&world)[1..], [ClosingReason::Idle], "the gap is 300, the wait 100");
 }
+
+/// Takes one request of a batch, and leaves the others.
+#[derive(Default)]
+struct TakesOne(Vec<crate::Batch>, Vec<u32>);
+
+impl ActionSink<u32> for TakesOne {
+    fn dispatch(
+        &mut self,
+        batch: crate::Batch,
+        requests: &mut dyn ExactSizeIterator<Item = crate::Queued<u32>>,
+    ) {
+        self.0.push(batch);
+        self.1.extend(requests.next().map(|queued| queued.request.payload));
+    }
+
+    fn refuse(&mut self, request: Request<u32>, why: Refused) {
+        panic!("{request:?}: {why:?}");
+    }
+}
+
+fn first_key() -> crate::BatchKey {
+    crate::BatchKey { model: ModelId(0), signature: 0 }
+}
+
+#[test]
+fn requests_that_are_not_taken_go_back_to_their_places() {
+    let mut engine: StaticEngine<u32, 16, 2, 1> = StaticEngine::new();
+    engine.configure(ModelId(0), Lane::new(8, Duration::from_nanos(100))).unwrap();
+    let mut sink = TakesOne::default();
+    for (payload, priority) in [(0, 0), (1, 2), (2, 0), (3, 2), (4, 1)] {
+        let request = Request { priority, ..Request::new(first_key(), 1, payload) };
+        engine.handle(Instant::ZERO, Event::Arrived(request), &mut sink);
+    }
+    let mut now = Instant::from_nanos(100);
+    engine.handle(now, Event::Tick, &mut sink);
+    while let Some(batch) = sink.0.pop() {
+        now = now + Duration::from_nanos(10);
+        let took = Duration::from_nanos(10);
+        engine.handle(now, Event::Finished { batch, took, memory: None }, &mut sink);
+    }
+    assert_eq!(sink.1, [1, 3, 4, 0, 2]);
+    assert_eq!((engine.queued(), engine.running(), engine.in_flight), (0, 0, 0));
+}
+
+#[test]
+fn a_request_above_a_limit_that_was_lowered_runs_alone() {
+    let mut world = one(Lane::new(4, Duration::from_nanos(100)));
+    for items in [3, 1] {
+        world.arrive(0, 0, 0, items);
+    }
+    assert_eq!(world.seen.batches.len(), 1, "four are a batch");
+    let waiting = [3, 1].map(|items| world.arrive(0, 0, 0, items));
+    let lowered = Lane { pool: PoolId(1), ..Lane::new(2, Duration::from_nanos(100)) };
+    world.engine.configure(ModelId(0), lowered).unwrap();
+    world.drain();
+    let ran: Vec<&[u64]> = world.seen.batches[1..].iter().map(|batch| &batch.2[..]).collect();
+    assert_eq!(ran, [&waiting[..1], &waiting[1..]]);
+}
+
+#[test]
+fn a_clock_that_steps_back_loses_nothing() {
+    let mut world = one(Lane::new(4, Duration::from_nanos(100)));
+    world.pass(1_000);
+    let first = world.arrive(0, 0, 0, 1);
+    world.seen.now = Instant::from_nanos(10);
+    let second = world.arrive(0, 0, 0, 1);
+    world.pass(2_000);
+    for payload in [first, second] {
+        assert_eq!(world.seen.known[&payload].fate, Fate::Answered);
+    }
+}
+
+#[test]
+fn memory_is_given_back_where_it_was_taken() {
+    let memory = CostModel::new(0.0, 10.0).unwrap();
+    let lane = Lane { memory, ..Lane::new(1, Duration::ZERO) };
+    let mut world = World::new([lane, lanes()[1]]);
+    world.engine.set_memory(PoolId(2), 100);
+    world.arrive(0, 0, 0, 1);
+    assert_eq!(world.engine.memory_taken(PoolId(0)), 10);
+    world.engine.configure(ModelId(0), Lane { pool: PoolId(2), ..lane }).unwrap();
+    world.drain();
+    assert_eq!([0, 2].map(|pool| world.engine.memory_taken(PoolId(pool))), [0, 0]);
+}
+
+#[test]
+fn no_policy_is_none_however_often_it_fails() {
+    let mut engine: StaticEngine<u32, 4, 2, 1> = StaticEngine::new();
+    engine.configure(ModelId(0), Lane::new(1, Duration::ZERO)).unwrap();
+    let mut sink = Collect::default();
+    // More than the ladder's word can count.
+    for payload in 0..70_000 {
+        let now = Instant::from_nanos(u64::from(payload));
+        let request = Request::new(first_key(), 1, payload);
+        engine.handle(now, Event::Arrived(request), &mut sink);
+        let (batch, requests) = sink.batches.pop().unwrap();
+        let (took, requests) = (Duration::ZERO, requests.into_iter());
+        engine.failed(now, batch, took, Failure::Failed, requests, &mut sink);
+    }
+    assert_eq!(engine.level(ModelId(0), Instant::MAX), Some(Level::Normal));
+    assert_eq!((sink.released.len(), sink.notices.len()), (70_000, 0));
+}
+
+#[test]
+fn what_comes_back_changed_leads_nowhere_else() {
+    let mut engine: StaticEngine<u32, 16, 2, 1> = StaticEngine::new();
+    engine.configure(ModelId(0), Lane::new(2, Duration::from_nanos(100))).unwrap();
+    let mut sink = Collect::default();
+    for payload in 0..2 {
+        let request = Request::new(first_key(), 1, payload);
+        engine.handle(Instant::ZERO, Event::Arrived(request), &mut sink);
+    }
+    let (batch, mut requests) = sink.batches.pop().unwrap();
+    for queued in &mut requests {
+        queued.request.priority = u8::MAX;
+        queued.request.key.model = ModelId(9);
+    }
+    let (now, took) = (Instant::from_nanos(10), Duration::from_nanos(10));
+    engine.failed(now, batch, took, Failure::Failed, requests.into_iter(), &mut sink);
+    let (again, requests) = sink.batches.pop().unwrap();
+    assert_eq!((again.key(), requests.len()), (first_key(), 1));
+}
+
+#[test]
+fn a_lane_that_contradicts_itself_is_refused_by_name() {
+    use crate::batch::{LaneError, SizesError};
+    let lane = Lane::new(8, Duration::ZERO);
+    let sizes = |list| Sizes::new(list).unwrap();
+    let mut no_level_queue = lane;
+    no_level_queue.levels[3].max_queued = 0;
+    let mut no_timeout = lane;
+    no_timeout.levels[1].timeout = Duration::ZERO;
+    for (lane, error) in [
+        (Lane { max_items: 0, ..lane }, LaneError::NoItems),
+        (Lane { instances: 0, ..lane }, LaneError::NoInstances),
+        (Lane { max_queued: 0, ..lane }, LaneError::NoQueue),
+        (Lane { max_queued_bytes: 0, ..lane }, LaneError::NoQueue),
+        (Lane { weight: 0, ..lane }, LaneError::NoWeight),
+        (Lane { pool: PoolId(8), ..lane }, LaneError::Pool),
+        (Lane { priorities: 0, ..lane }, LaneError::Priorities),
+        (Lane { priorities: 9, ..lane }, LaneError::Priorities),
+        (Lane { sizes: sizes(&[1, 4]), ..lane }, LaneError::LargestSize { max_items: 8 }),
+        (Lane { preferred: sizes(&[9]), ..lane }, LaneError::PreferredSize { max_items: 8 }),
+        (no_level_queue, LaneError::NoLevelQueue { level: 3 }),
+        (no_timeout, LaneError::NoTimeout { level: 1 }),
+    ] {
+        let mut engine: StaticEngine<u32, 4, 2, 1> = StaticEngine::new();
+        assert_eq!(engine.configure(ModelId(0), lane), Err(error));
+    }
+    assert_eq!(Sizes::new(&[0, 1]), Err(SizesError::Zero));
+    assert_eq!(Sizes::new(&[2, 1]), Err(SizesError::Order { size: 1 }));
+    assert_eq!(Sizes::new(&[1; 34]), Err(SizesError::TooMany));
+}

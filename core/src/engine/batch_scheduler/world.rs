@@ -1,7 +1,7 @@
 //! A device in virtual time around the engine: runs what it is told, and checks every decision.
 
 use super::super::*;
-use crate::batch::{Batch, BatchKey, CostModel, LevelRule, Queued, Request, Sizes};
+use crate::batch::{Batch, BatchKey, ClosingReason, CostModel, LevelRule, Queued, Request, Sizes};
 use std::collections::HashMap;
 use std::vec::Vec;
 
@@ -45,11 +45,9 @@ pub(super) struct Seen {
     pub(super) notices: Vec<Notice>,
     last: HashMap<(BatchKey, u8), u64>,
     pub(super) service: [u64; 2],
-    /// Whether a run again may break a bound that a split could not know of.
+    /// Decisions so far.
     pub(super) acted: usize,
 }
-
-use crate::ClosingReason;
 
 impl ActionSink<u64> for Seen {
     fn dispatch(&mut self, batch: Batch, requests: &mut dyn ExactSizeIterator<Item = Queued<u64>>) {
