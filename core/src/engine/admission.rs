@@ -88,24 +88,35 @@ where
         let state = self.lane(request.key.model)?;
         let (lane, waiting) = (&state.lane, state.waiting);
         let level = usize::from(request.priority);
-        let retry_after = state.backlog();
+        // Worked out only where there is no room: most requests find some.
+        let retry_after = || state.backlog();
         let max_queued = lane.levels[level].max_queued;
         if state.by_level[level].requests >= max_queued {
             let priority = request.priority;
-            return Some(Lack::Lane(Refused::LevelQueueFull { priority, max_queued, retry_after }));
+            return Some(Lack::Lane(Refused::LevelQueueFull {
+                priority,
+                max_queued,
+                retry_after: retry_after(),
+            }));
         }
         if waiting.requests >= lane.max_queued {
             let max_queued = lane.max_queued;
-            return Some(Lack::Lane(Refused::ModelQueueFull { max_queued, retry_after }));
+            return Some(Lack::Lane(Refused::ModelQueueFull {
+                max_queued,
+                retry_after: retry_after(),
+            }));
         }
         let max_bytes = lane.max_queued_bytes;
         if waiting.bytes.saturating_add(request.bytes) > max_bytes {
-            return Some(Lack::Lane(Refused::ModelBytesFull { max_bytes, retry_after }));
+            return Some(Lack::Lane(Refused::ModelBytesFull {
+                max_bytes,
+                retry_after: retry_after(),
+            }));
         }
         let places = self.planner.queued().saturating_add(self.in_flight);
         let bytes = self.bytes.saturating_add(request.bytes);
         let full = places >= self.planner.capacity() || bytes > self.max_bytes;
-        full.then_some(Lack::Engine(Refused::QueueFull { retry_after }))
+        full.then(|| Lack::Engine(Refused::QueueFull { retry_after: retry_after() }))
     }
 
     /// Who makes way for the request: the youngest of the lowest priority below its own, if that helps.

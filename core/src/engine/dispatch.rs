@@ -50,6 +50,15 @@ struct Scan {
     oldest: [Option<(u64, u32)>; LEVELS],
 }
 
+impl Scan {
+    const EMPTY: Self =
+        Self { due: None, waiting: None, wake: None, hopeless: None, oldest: [None; LEVELS] };
+
+    fn wake_at(&mut self, until: Instant) {
+        self.wake = Some(self.wake.map_or(until, |wake| wake.min(until)));
+    }
+}
+
 impl<T, E, G, M> Engine<T, E, G, M>
 where
     E: Store<Entry<T>>,
@@ -111,8 +120,7 @@ where
     }
 
     fn scan(&self, now: Instant, sink: &mut impl ActionSink<T>) -> Scan {
-        let mut scan =
-            Scan { due: None, waiting: None, wake: None, hopeless: None, oldest: [None; LEVELS] };
+        let mut scan = Scan::EMPTY;
         let blocked = self.blocked_pools(now);
         let mut at = self.planner.groups.first_active();
         while at != NONE {
@@ -166,12 +174,9 @@ where
     ) {
         let group = self.planner.groups.get(at);
         let Some(state) = self.lane(group.key.model) else { return };
-        let mut wake_at = |until: Instant| {
-            scan.wake = Some(scan.wake.map_or(until, |wake| wake.min(until)));
-        };
         let room = match state.status(now, &self.pools) {
             Status::Busy => return,
-            Status::RefusedUntil(until) => return wake_at(until),
+            Status::RefusedUntil(until) => return scan.wake_at(until),
             Status::Ready(room) => room,
         };
         let pool = usize::from(state.lane.pool.0);
@@ -184,8 +189,7 @@ where
                 }
                 continue;
             }
-            let limited = state.lane.memory.is_known() || state.memory.is_known();
-            if limited && blocked[pool] > level + 1 {
+            if state.memory.is_known() && blocked[pool] > level + 1 {
                 continue;
             }
             let plan =
@@ -209,9 +213,7 @@ where
                     let plan = Plan { items: items.min(room.most).max(1), ..plan };
                     better(&mut scan.due, Candidate { plan, reason, ..candidate });
                 }
-                Verdict::Wait { until } => {
-                    scan.wake = Some(scan.wake.map_or(until, |wake| wake.min(until)));
-                }
+                Verdict::Wait { until } => scan.wake_at(until),
             }
             let items = waiting.sized(waiting.available());
             let plan = Plan { items, ..plan };
@@ -311,8 +313,7 @@ where
 
     /// The batch of a group whose turn it is, if it may close.
     fn turn_of(&self, at: u32, now: Instant, sink: &mut impl ActionSink<T>) -> Option<Candidate> {
-        let mut scan =
-            Scan { due: None, waiting: None, wake: None, hopeless: None, oldest: [None; LEVELS] };
+        let mut scan = Scan::EMPTY;
         self.look_at(at, now, &[0; POOLS], &mut scan, sink);
         scan.due
     }
