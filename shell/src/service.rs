@@ -210,6 +210,9 @@ impl Service {
             Err(InferError::Run { source, .. }) if source.is_overload() => {
                 life.shed(&source.to_string());
             }
+            Err(InferError::Run { source, .. }) if source.is_late() => {
+                life.expired(&source.to_string());
+            }
             Err(error) => life.failed(&error.to_string()),
         }
         result

@@ -65,6 +65,12 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Whether its timeout passed before its turn.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        matches!(self, Self::Refused(Refused::Late) | Self::Dropped(Dropped::Expired))
+    }
+
     /// Whether it was turned away because too much waits or the server stops: another time, or another
     /// server, may take it.
     #[must_use]
@@ -139,8 +145,6 @@ struct Pending {
     rows: usize,
     arrived: Instant,
     life: Arc<LiveRequest>,
-    /// The number of its shapes, held until it is answered: it may run more than once.
-    signature: u32,
     reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
 }
 
@@ -334,18 +338,9 @@ impl Shared {
         let arrived = self.clock.now();
         let model = Arc::clone(model);
         let id = model.id;
-        let mut pending = Box::new(Pending {
-            model,
-            inputs,
-            rows,
-            arrived,
-            life,
-            signature: FIXED_SHAPES,
-            reply,
-        });
+        let pending = Box::new(Pending { model, inputs, rows, arrived, life, reply });
         self.decide(|state, now, actions| {
             let signature = shapes.map_or(FIXED_SHAPES, |shapes| state.signatures.acquire(shapes));
-            pending.signature = signature;
             let items = u32::try_from(rows).unwrap_or(u32::MAX);
             let bytes = pending.inputs.iter().map(|input| input.data().len() as u64).sum();
             let deadline = demand.timeout.map_or(Instant::MAX, |timeout| arrived + timeout.into());
@@ -392,6 +387,10 @@ impl Shared {
         // Told when the lock is released: the audit may take its time.
         if let Some(life) = actions.queued {
             life.queued();
+        }
+        if let Some(error) = &actions.error {
+            let why = error.to_string();
+            actions.again.iter().for_each(|life| life.waits_again(&why));
         }
         for job in actions.jobs {
             let reason = closing_reason(job.batch.reason());
@@ -470,6 +469,8 @@ struct Actions {
     notices: Vec<Notice>,
     ticket: Option<Ticket>,
     queued: Option<Arc<LiveRequest>>,
+    /// Those that wait for another run.
+    again: Vec<Arc<LiveRequest>>,
     /// What the batch at hand failed with.
     error: Option<RunError>,
 }
@@ -498,7 +499,7 @@ impl ActionSink<BoxedRequest> for Actions {
                 self.ticket = Some(ticket);
                 self.queued = Some(Arc::clone(&request.life));
             }
-            Some(error) => request.life.waits_again(&error.to_string()),
+            Some(_) => self.again.push(Arc::clone(&request.life)),
         }
     }
 

@@ -31,7 +31,13 @@ pub(super) fn run(shared: &Shared, job: Job) {
     requests.iter().for_each(|queued| queued.request.payload.life.running());
     let clock = shared.clock;
     let started = clock.now();
-    let executed = execute(shared, &model, &requests);
+    // The model is third-party code; a panic there must cost its own batch only, and never the engine
+    // its batch.
+    let executed = catch_unwind(AssertUnwindSafe(|| execute(shared, &model, &requests)))
+        .unwrap_or_else(|panic| {
+            let backend = backend_name(&model);
+            Err(RunError::Panicked { backend, message: panic_message(&*panic) })
+        });
     let ended = clock.now();
     let took = ended.since(started);
     match executed {
@@ -104,9 +110,7 @@ fn execute(
     };
 
     let joined = clock.now();
-    // The model is third-party code; a panic there must cost its own batch only.
-    let outputs = catch_unwind(AssertUnwindSafe(|| executor.execute(&inputs)))
-        .map_err(|panic| RunError::Panicked { backend, message: panic_message(&*panic) })??;
+    let outputs = executor.execute(&inputs)?;
 
     let ran = clock.now();
     if outputs.len() != io.outputs.len() {
@@ -137,6 +141,11 @@ fn execute(
         output: split.since(ran),
     };
     Ok(Executed { answers, times })
+}
+
+/// The runtime's name; whoever panics may do so when asked for it, too.
+fn backend_name(model: &LoadedModel) -> &'static str {
+    catch_unwind(AssertUnwindSafe(|| model.executor.backend())).unwrap_or("the runtime")
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -22,6 +22,8 @@ struct Gate {
     go_on: Mutex<mpsc::Receiver<()>>,
 }
 
+/// A batch of so many rows makes the executor panic where it is only asked for its sizes.
+const PANICKING_ROWS: usize = 13;
 const POISON: f32 = -1.0;
 const PANIC: f32 = -2.0;
 const LOSE_OUTPUT: f32 = -3.0;
@@ -37,6 +39,7 @@ impl Executor for Doubler {
     }
 
     fn padded_rows(&self, rows: usize) -> usize {
+        assert!(rows != PANICKING_ROWS, "a planted panic beside the execution");
         rows.max(self.padded_rows)
     }
 
@@ -387,4 +390,14 @@ async fn a_model_that_keeps_failing_is_left_alone_for_a_while() {
     assert!(errors[..4].iter().all(|error| matches!(error, RunError::Execute(_))));
     let Some(RunError::Refused(why)) = errors.last() else { panic!("{errors:?}") };
     assert!(why.retry_after().is_some(), "{why:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_beside_the_execution_costs_its_own_request_and_no_instance() {
+    let bench = bench(Setup::default());
+    for _ in 0..3 {
+        let error = bench.send(&[1.0; PANICKING_ROWS]).await.unwrap().unwrap_err();
+        assert!(matches!(error, RunError::Panicked { backend: "doubler", .. }), "{error}");
+    }
+    assert_eq!(values(bench.send(&[1.0])).await, [2.0], "its only instance is idle again");
 }

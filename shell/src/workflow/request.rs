@@ -112,12 +112,20 @@ impl LiveRequest {
         self.go(RequestState::Failed, why);
     }
 
+    /// Its time ran out before its turn; one that ran already has failed.
+    pub fn expired(&self, why: &str) {
+        self.unless_it_ran(RequestState::Expired, why);
+    }
+
     /// It was turned away; one that ran already has failed.
     pub fn shed(&self, why: &str) {
+        self.unless_it_ran(RequestState::Shed, why);
+    }
+
+    fn unless_it_ran(&self, to: RequestState, why: &str) {
         let mut cursor = lock(&self.cursor);
         let ran = cursor.state() == RequestState::Running;
-        let to = if ran { RequestState::Failed } else { RequestState::Shed };
-        self.step(&mut cursor, to, why);
+        self.step(&mut cursor, if ran { RequestState::Failed } else { to }, why);
     }
 
     fn go(&self, to: RequestState, cause: &str) {

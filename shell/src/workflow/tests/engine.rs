@@ -238,6 +238,20 @@ fn a_request_goes_its_way_whatever_it_is_told_and_when() {
     );
     assert_eq!(
         way(&|request| {
+            request.admitted();
+            request.expired("late")
+        }),
+        ended(R::Expired)
+    );
+    assert_eq!(
+        way(&|request| {
+            running(request);
+            request.expired("late")
+        }),
+        ended(R::Failed)
+    );
+    assert_eq!(
+        way(&|request| {
             running(request);
             request.shed("stopped")
         }),
