@@ -219,6 +219,7 @@ fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Re
             config.max_batch = max_batch;
             // The model's own sizes belong to its own maximum.
             config.batch_sizes = None;
+            config.preferred_sizes.retain(|&size| size <= max_batch);
         }
     };
     let folder = args.models.display();

@@ -1,61 +1,16 @@
 //! How models are served: one validated configuration for each.
 
+mod backend;
+mod lane;
+
+pub use backend::{Backend, UnknownBackend};
+pub use lane::{LevelConfig, MemoryConfig, PaddingConfig};
+
 use serde::Deserialize;
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
-
-/// The runtime that runs a model on the CPU.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Backend {
-    /// ONNX Runtime where its library is found, else tract.
-    #[default]
-    Auto,
-    /// tract, built in.
-    Tract,
-    /// ONNX Runtime, loaded from a library on this machine.
-    OnnxRuntime,
-}
-
-impl Backend {
-    /// Its name in configuration: `auto`, `tract` or `onnxruntime`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Tract => "tract",
-            Self::OnnxRuntime => "onnxruntime",
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that is no [`Backend`].
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there is no backend '{name}': choose auto, tract or onnxruntime")]
-pub struct UnknownBackend {
-    /// The name given.
-    pub name: String,
-}
-
-impl FromStr for Backend {
-    type Err = UnknownBackend;
-
-    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
-        [Self::Auto, Self::Tract, Self::OnnxRuntime]
-            .into_iter()
-            .find(|backend| backend.name() == name)
-            .ok_or_else(|| UnknownBackend { name: name.to_owned() })
-    }
-}
+use tensorforge_core::batch::{LEVELS, Sizes, SizesError};
 
 /// Why a configuration is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -81,7 +36,7 @@ pub enum ConfigError {
     #[error("{key}: {problem}")]
     Value {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What is wrong and what would be right.
         problem: String,
     },
@@ -109,16 +64,52 @@ pub struct ModelConfig {
     /// as soon as an instance is idle; while all are busy, batches grow in any case.
     #[serde(deserialize_with = "duration")]
     pub max_wait: Duration,
+    /// Sizes that run as soon as they are there, without waiting for more; ascending.
+    pub preferred_sizes: Vec<u32>,
+    /// What to do between two of `batch_sizes`: `up` pads, `down` runs fewer and lets the rest wait,
+    /// `cheapest` does what takes less time for each item, by the times learned.
+    pub padding: PaddingConfig,
+    /// Does not wait where, by the gaps between the last requests, none is expected in time.
+    pub eager: bool,
+    /// A request of more than `max_batch` items runs in several batches, and its answer is put together
+    /// again. Off, it is refused with status 400.
+    pub split: bool,
+    /// Answers requests of the same priority in the order in which they came, even where a later one is
+    /// done first.
+    pub preserve_order: bool,
+    /// Names of request parameters that requests must agree in to share a batch; the executor is told
+    /// their values.
+    pub batch_by: Vec<String>,
     /// Batches that may run at once.
     pub instances: u32,
+    /// The model's share of the workers beside other models, in proportion to theirs.
+    pub weight: u32,
     /// Requests that may wait; more are refused with status 429.
     pub max_queued: u32,
+    /// KiB of inputs that may wait; more are refused with status 429.
+    pub max_queued_kib: Option<u32>,
+    /// How long an answer is worth waiting for, for requests that do not say so; after it the answer is
+    /// status 504.
+    #[serde(deserialize_with = "some_duration")]
+    pub timeout: Option<Duration>,
+    /// How many priorities there are: 0 to one less, higher first.
+    pub priorities: u8,
+    /// What is different for single priorities: `[priority.7]`.
+    pub priority: BTreeMap<String, LevelConfig>,
+    /// Memory that a batch takes, where the executor does not know it; see `serve --memory`.
+    pub memory: Option<MemoryConfig>,
     /// Where `max_queued` requests wait, one of higher priority takes the place of the youngest of the
     /// lowest; that one is refused with status 429.
     pub displace: bool,
     /// After failures in a row, batches and waits are halved, then only single requests run, then none
     /// are let in for a second; a circuit breaker opens as well. Off, every failure stands for itself.
     pub escalate: bool,
+    /// The least priority that `escalate` lets in while only single requests run.
+    pub restricted_priority: u8,
+    /// An execution that takes longer is given up: its requests get status 504, and another thread takes
+    /// the place of the one that hangs.
+    #[serde(deserialize_with = "some_duration")]
+    pub hang_timeout: Option<Duration>,
     /// Threads that one batch may use inside the runtime.
     pub threads: u32,
 }
@@ -130,10 +121,24 @@ impl Default for ModelConfig {
             max_batch: 32,
             batch_sizes: None,
             max_wait: Duration::ZERO,
+            preferred_sizes: Vec::new(),
+            padding: PaddingConfig::Up,
+            eager: false,
+            split: true,
+            preserve_order: false,
+            batch_by: Vec::new(),
             instances: 1,
+            weight: 1,
             max_queued: 1024,
+            max_queued_kib: None,
+            timeout: None,
+            priorities: LEVELS as u8,
+            priority: BTreeMap::new(),
+            memory: None,
             displace: false,
             escalate: false,
+            restricted_priority: 0,
+            hang_timeout: None,
             threads: 1,
         }
     }
@@ -178,27 +183,43 @@ impl ModelConfig {
     /// # Errors
     /// [`ConfigError::Value`] names the first key that does not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        for (key, value) in [
+        let value = |key, problem: &str| {
+            Err(ConfigError::Value { key: String::from(key), problem: problem.into() })
+        };
+        for (key, number) in [
             ("max_batch", self.max_batch),
             ("instances", self.instances),
             ("max_queued", self.max_queued),
+            ("max_queued_kib", self.max_queued_kib.unwrap_or(1)),
+            ("weight", self.weight),
             ("threads", self.threads),
         ] {
-            if value == 0 {
-                return Err(ConfigError::Value { key, problem: "must be at least 1".into() });
+            if number == 0 {
+                return value(key, "must be at least 1");
             }
         }
-        let Some(sizes) = &self.batch_sizes else { return Ok(()) };
-        let problem = if sizes.contains(&0) {
-            "a size must be at least 1".into()
-        } else if !sizes.is_sorted_by(|a, b| a < b) {
-            format!("{sizes:?} must ascend")
-        } else if sizes.last() != Some(&self.max_batch) {
-            format!("the last of {sizes:?} must be max_batch, which is {}", self.max_batch)
-        } else {
-            return Ok(());
-        };
-        Err(ConfigError::Value { key: "batch_sizes", problem })
+        for (key, length) in [("timeout", self.timeout), ("hang_timeout", self.hang_timeout)] {
+            if length == Some(Duration::ZERO) {
+                return value(key, "must be more than 0; leave it out for none");
+            }
+        }
+        if let Some(sizes) = &self.batch_sizes {
+            check_sizes("batch_sizes", sizes)?;
+            if sizes.last() != Some(&self.max_batch) {
+                let problem =
+                    format!("the last of {sizes:?} must be max_batch, which is {}", self.max_batch);
+                return value("batch_sizes", &problem);
+            }
+        }
+        check_sizes("preferred_sizes", &self.preferred_sizes)?;
+        if self.preferred_sizes.last().is_some_and(|&last| last > self.max_batch) {
+            let (sizes, most) = (&self.preferred_sizes, self.max_batch);
+            return value(
+                "preferred_sizes",
+                &format!("{sizes:?} goes above max_batch, which is {most}"),
+            );
+        }
+        self.check_levels()
     }
 
     /// The sizes a batch is padded up to.
@@ -211,6 +232,19 @@ impl ModelConfig {
             sizes
         })
     }
+}
+
+fn check_sizes(key: &str, sizes: &[u32]) -> Result<(), ConfigError> {
+    let problem = match Sizes::new(sizes) {
+        Ok(_) => return Ok(()),
+        Err(SizesError::Order { .. }) => format!("{sizes:?} must ascend"),
+        Err(error) => error.to_string(),
+    };
+    Err(ConfigError::Value { key: key.into(), problem })
+}
+
+fn some_duration<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Duration>, D::Error> {
+    duration(text).map(Some)
 }
 
 fn duration<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Duration, D::Error> {
@@ -247,6 +281,26 @@ mod tests {
             ("max_batch = -1", "invalid value"),
             ("what = 1", "unknown field `what`"),
             ("max_batch = ", "line 1"),
+            ("preferred_sizes = [4, 2]", "preferred_sizes: [4, 2] must ascend"),
+            ("preferred_sizes = [0]", "preferred_sizes: a size must be at least 1"),
+            ("max_batch = 4\npreferred_sizes = [8]", "[8] goes above max_batch, which is 4"),
+            ("padding = \"sideways\"", "unknown variant `sideways`"),
+            ("weight = 0", "weight: must be at least 1"),
+            ("max_queued_kib = 0", "max_queued_kib: must be at least 1"),
+            ("timeout = \"0\"", "timeout: must be more than 0"),
+            ("hang_timeout = \"0s\"", "hang_timeout: must be more than 0"),
+            ("priorities = 0", "priorities: must be 1 to 8"),
+            ("priorities = 9", "priorities: must be 1 to 8"),
+            ("[priority.high]", "priority.high: priorities are numbers from 0 to 7"),
+            ("priorities = 2\n[priority.2]", "priority.2: priorities are numbers from 0 to 1"),
+            ("[priority.07]", "priority.07: priorities are numbers from 0 to 7"),
+            ("[priority.1]\nmax_queued = 0", "priority.1.max_queued: must be at least 1"),
+            ("[priority.1]\ntimeout = \"0s\"", "priority.1.timeout: must be more than 0"),
+            ("[priority.1]\nmax_wait = \"soon\"", "'soon' is not a length of time"),
+            ("[priority.1]\nwait = \"1s\"", "unknown field `wait`"),
+            ("restricted_priority = 8", "restricted_priority: the highest priority is 7"),
+            ("memory = { fixed_kib = 1, per_item_kib = -1 }", "invalid value"),
+            ("batch_by = [\"priority\"]", "batch_by: 'priority' and 'timeout' are no part"),
         ] {
             let error = ModelConfig::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(complaint), "{text}: {error}");
