@@ -354,7 +354,8 @@ fn demand(parameters: &Parameters) -> Result<Demand, RequestError> {
     // Above the levels that there are it is refused by number: see `Refused::Priority`.
     let priority = u8::try_from(number("priority")?).unwrap_or(u8::MAX);
     let timeout = Some(number("timeout")?).filter(|&micros| micros > 0);
-    Ok(Demand { priority, timeout: timeout.map(std::time::Duration::from_micros) })
+    let timeout = timeout.map(std::time::Duration::from_micros);
+    Ok(Demand { priority, timeout, parameters: parameters.clone() })
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {

@@ -1,11 +1,13 @@
 //! One batch on a worker thread: join, run, split, answer.
 
-use super::{Event, Failure, Job, Requests, RunError, Shared, assemble};
+use super::drive::{Job, Requests, Shared};
+use super::{RunError, assemble};
 use crate::device::ExecuteError;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
 use crate::telemetry::ExecutionTimes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use tensorforge_core::{Event, Failure};
 
 /// Runs a batch and answers its requests, or gives them back to the engine, which runs them again in
 /// halves until the one at fault stands alone.
@@ -28,7 +30,10 @@ pub(super) fn run(shared: &Shared, job: Job) {
         return;
     }
     tracing::debug!(?model, reason = ?batch.reason(), requests = requests.len(), "batch");
-    requests.iter().for_each(|queued| queued.request.payload.life.running());
+    requests
+        .iter()
+        .filter_map(|queued| queued.request.payload.life.as_ref())
+        .for_each(|life| life.running());
     let clock = shared.clock;
     let started = clock.now();
     // The model is third-party code; a panic there must cost its own batch only, and never the engine
@@ -96,7 +101,7 @@ fn execute(
     let rows: Vec<usize> = requests.iter().map(|request| request.rows).collect();
     let inputs = if io.batches {
         let total: usize = rows.iter().sum();
-        let padded = executor.padded_rows(total).max(total);
+        let padded = padded_rows(model, total);
         (0..io.inputs.len())
             .map(|input| {
                 let parts: Vec<&Tensor> =
@@ -110,7 +115,8 @@ fn execute(
     };
 
     let joined = clock.now();
-    let outputs = executor.execute(&inputs)?;
+    // A batch's requests agree in those parameters that it is told.
+    let outputs = executor.execute_with(&inputs, &requests[0].parameters)?;
 
     let ran = clock.now();
     if outputs.len() != io.outputs.len() {
@@ -141,6 +147,14 @@ fn execute(
         output: split.since(ran),
     };
     Ok(Executed { answers, times })
+}
+
+/// The rows to run `rows` with: by the sizes that the executor has ready, and those configured.
+fn padded_rows(model: &LoadedModel, rows: usize) -> usize {
+    let configured = model.config.batch_sizes.iter().flatten().map(|&size| size as usize);
+    let mut configured = configured;
+    let configured = configured.find(|&size| size >= rows).unwrap_or(rows);
+    model.executor.padded_rows(configured).max(configured)
 }
 
 /// The runtime's name; whoever panics may do so when asked for it, too.

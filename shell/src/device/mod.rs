@@ -5,6 +5,7 @@
 
 pub mod cpu;
 
+use crate::contracts::Parameters;
 use crate::models::{ModelIo, Tensor};
 
 /// Why a model did not run.
@@ -91,4 +92,25 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// [`ExecuteError`]; the executor stays usable.
     fn execute(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExecuteError>;
+
+    /// As [`execute`](Self::execute), for an executor whose work depends on request parameters: those that
+    /// the model's `batch_by` names, in which all requests of the batch agree.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; the executor stays usable.
+    fn execute_with(
+        &self,
+        inputs: &[Tensor],
+        parameters: &Parameters,
+    ) -> Result<Vec<Tensor>, ExecuteError> {
+        let _ = parameters;
+        self.execute(inputs)
+    }
+
+    /// Device memory in bytes that a batch of `rows` takes, as measured when the model was loaded; `None`
+    /// where it is not known.
+    fn memory(&self, rows: usize) -> Option<u64> {
+        let _ = rows;
+        None
+    }
 }

@@ -88,6 +88,7 @@ fn run_status(error: &RunError) -> (StatusCode, Option<Duration>) {
             (StatusCode::SERVICE_UNAVAILABLE, Some(*retry_after))
         }
         RunError::Dropped(Expired) => (StatusCode::GATEWAY_TIMEOUT, None),
+        RunError::TooManyRows { .. } => (StatusCode::BAD_REQUEST, None),
         RunError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, None),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
     }

@@ -1,18 +1,25 @@
+mod forms;
+
 use super::*;
 use crate::config::ModelConfig;
+use crate::device::ExecuteError;
 use crate::device::Executor;
 use crate::models::{DataType, ModelIo, TensorSpec};
 use crate::telemetry::ModelRecorder;
 use crate::workflow::RequestLog;
 use std::sync::mpsc;
-use tensorforge_core::ModelId;
+use tensorforge_core::{Dropped, ModelId, Refused};
 
 /// Doubles an FP32 matrix of any shape; misbehaves on certain values.
 struct Doubler {
     io: ModelIo,
     /// The shape of every execution, in order.
     executed: Mutex<Vec<Vec<usize>>>,
+    /// The parameters of every execution.
+    told: Mutex<Vec<Parameters>>,
     gate: Option<Gate>,
+    /// Holds only executions with this value.
+    gated_value: Option<f32>,
     padded_rows: usize,
 }
 
@@ -43,13 +50,23 @@ impl Executor for Doubler {
         rows.max(self.padded_rows)
     }
 
+    fn execute_with(
+        &self,
+        inputs: &[Tensor],
+        parameters: &Parameters,
+    ) -> Result<Vec<Tensor>, ExecuteError> {
+        lock(&self.told).push(parameters.clone());
+        self.execute(inputs)
+    }
+
     fn execute(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExecuteError> {
         lock(&self.executed).push(inputs[0].shape().to_vec());
-        if let Some(gate) = &self.gate {
+        let values = inputs[0].to_f32().expect("checked by the caller");
+        let is_held = self.gated_value.is_none_or(|value| values.contains(&value));
+        if let Some(gate) = self.gate.as_ref().filter(|_| is_held) {
             gate.entered.send(()).expect("the test waits");
             lock(&gate.go_on).recv().expect("the test opens the gate");
         }
-        let values = inputs[0].to_f32().expect("checked by the caller");
         if values.contains(&POISON) {
             return Err(ExecuteError::Failed { backend: "doubler", message: "poison".into() });
         }
@@ -79,13 +96,20 @@ struct Bench {
 struct Setup {
     config: ModelConfig,
     gated: bool,
+    gated_value: Option<f32>,
     padded_rows: usize,
     workers: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: ModelConfig::default(), gated: false, padded_rows: 0, workers: 2 }
+        Self {
+            config: ModelConfig::default(),
+            gated: false,
+            gated_value: None,
+            padded_rows: 0,
+            workers: 2,
+        }
     }
 }
 
@@ -102,7 +126,9 @@ fn bench(setup: Setup) -> Bench {
     let doubler = Arc::new(Doubler {
         io,
         executed: Mutex::default(),
+        told: Mutex::default(),
         gate: setup.gated.then_some(gate),
+        gated_value: setup.gated_value,
         padded_rows: setup.padded_rows,
     });
     let model = Arc::new(LoadedModel {
@@ -128,22 +154,20 @@ impl Bench {
 
     /// Sends a request of one row, 1 wide.
     fn demand(&self, value: f32, demand: Demand) -> Answer {
-        let (scheduler, model) = (Arc::clone(&self.scheduler), Arc::clone(&self.model));
-        tokio::spawn(async move {
-            let tensor = Tensor::from_f32("x", vec![1, 1], &[value]);
-            let log = Arc::new(RequestLog::new(Clock::start(), None));
-            let life = Arc::new(log.receive("doubler", ""));
-            scheduler.run_as(&model, vec![tensor], 1, demand, &life).await
-        })
+        self.spawn(Tensor::from_f32("x", vec![1, 1], &[value]), demand)
     }
 
     fn send_tensor(&self, tensor: Tensor) -> Answer {
+        self.spawn(tensor, Demand::default())
+    }
+
+    fn spawn(&self, tensor: Tensor, demand: Demand) -> Answer {
         let (scheduler, model) = (Arc::clone(&self.scheduler), Arc::clone(&self.model));
         tokio::spawn(async move {
             let rows = tensor.shape()[0];
             let log = Arc::new(RequestLog::new(Clock::start(), None));
             let life = Arc::new(log.receive("doubler", ""));
-            scheduler.run(&model, vec![tensor], rows, &life).await
+            scheduler.run_as(&model, vec![tensor], rows, demand, &life).await
         })
     }
 
@@ -312,7 +336,7 @@ async fn draining_answers_all_that_waits_and_refuses_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_and_oversized_requests_are_refused() {
-    let config = ModelConfig { max_batch: 2, ..Default::default() };
+    let config = ModelConfig { max_batch: 2, split: false, ..Default::default() };
     let bench = bench(Setup { config, ..Default::default() });
     let empty = bench.send(&[]).await.unwrap().unwrap_err();
     assert_eq!(empty, RunError::Refused(Refused::Empty));
