@@ -3,10 +3,11 @@
 //! Models compute for milliseconds at a time, which would stall the async runtime's threads, so
 //! they run on threads of their own.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 
 /// Locks `mutex` also when a thread panicked holding it.
 ///
@@ -18,11 +19,27 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A fixed number of threads that run `J`s through one function, first in, first out.
 ///
-/// Dropping the pool lets the jobs already sent finish, then joins the threads.
+/// Dropping the pool lets the jobs already sent finish, then joins the threads; not those that have been
+/// [replaced](Threads::replace).
 #[derive(Debug)]
 pub struct WorkerPool<J> {
+    threads: Arc<Threads<J>>,
+}
+
+/// The threads of a pool.
+pub struct Threads<J> {
+    name: String,
     queue: Arc<Queue<J>>,
-    threads: Vec<JoinHandle<()>>,
+    run: Box<dyn Fn(J) + Send + Sync>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+    /// Threads that end with the job that they hang in.
+    replaced: Mutex<HashSet<ThreadId>>,
+}
+
+impl<J> fmt::Debug for Threads<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -79,21 +96,61 @@ impl<J: Send + 'static> WorkerPool<J> {
         receiver: JobReceiver<J>,
         run: impl Fn(J) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        let queue = receiver.0;
-        let run = Arc::new(run);
         // Made first, so that the threads already started end when one cannot be.
-        let mut pool = Self { queue, threads: Vec::new() };
-        for index in 0..threads.max(1) {
-            let (queue, run) = (Arc::clone(&pool.queue), Arc::clone(&run));
-            let thread = std::thread::Builder::new().name(format!("{name}-{index}"));
-            pool.threads.push(thread.spawn(move || {
-                while let Some(job) = queue.next() {
-                    // The panic hook has reported it; there is nothing left to mend.
-                    let _ = catch_unwind(AssertUnwindSafe(|| run(job)));
-                }
-            })?);
+        let pool = Self {
+            threads: Arc::new(Threads {
+                name: name.to_owned(),
+                queue: receiver.0,
+                run: Box::new(run),
+                handles: Mutex::default(),
+                replaced: Mutex::default(),
+            }),
+        };
+        for _ in 0..threads.max(1) {
+            pool.threads.spawn()?;
         }
         Ok(pool)
+    }
+
+    /// Its threads, for whoever watches over them.
+    #[must_use]
+    pub fn threads(&self) -> Arc<Threads<J>> {
+        Arc::clone(&self.threads)
+    }
+}
+
+impl<J: Send + 'static> Threads<J> {
+    fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
+        let threads = Arc::clone(self);
+        let mut handles = lock(&self.handles);
+        let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, handles.len()));
+        handles.push(thread.spawn(move || {
+            while let Some(job) = threads.queue.next() {
+                // The panic hook has reported it; there is nothing left to mend.
+                let _ = catch_unwind(AssertUnwindSafe(|| (threads.run)(job)));
+                if lock(&threads.replaced).remove(&std::thread::current().id()) {
+                    break;
+                }
+            }
+        })?);
+        drop(handles);
+        Ok(())
+    }
+
+    /// Starts another thread in the place of one that hangs in its job. That one ends with the job, if
+    /// ever; nobody waits for it. A thread that is none of the pool's, or replaced already, is left alone.
+    ///
+    /// # Errors
+    /// The system's, when it gives no more threads: the pool has one fewer then.
+    pub fn replace(self: &Arc<Self>, thread: ThreadId) -> std::io::Result<()> {
+        let mut handles = lock(&self.handles);
+        let Some(place) = handles.iter().position(|handle| handle.thread().id() == thread) else {
+            return Ok(());
+        };
+        drop(handles.swap_remove(place));
+        drop(handles);
+        lock(&self.replaced).insert(thread);
+        self.spawn()
     }
 }
 
@@ -114,9 +171,10 @@ impl<J> Queue<J> {
 
 impl<J> Drop for WorkerPool<J> {
     fn drop(&mut self) {
-        lock(&self.queue.state).closed = true;
-        self.queue.changed.notify_all();
-        for thread in self.threads.drain(..) {
+        lock(&self.threads.queue.state).closed = true;
+        self.threads.queue.changed.notify_all();
+        let handles = std::mem::take(&mut *lock(&self.threads.handles));
+        for thread in handles {
             // A panic of the run function has been reported by the panic hook.
             let _ = thread.join();
         }
@@ -141,5 +199,32 @@ mod tests {
         (1..=100).for_each(|job| sender.send(job));
         drop(pool);
         assert_eq!(ran.load(Ordering::Relaxed), 5050);
+    }
+
+    #[test]
+    fn a_thread_that_hangs_is_replaced_and_nobody_waits_for_it() {
+        let (hangs, hung) = std::sync::mpsc::channel();
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let (done, ran) = std::sync::mpsc::channel();
+        let waits = Mutex::new(waits);
+        let (sender, receiver) = job_queue();
+        let pool = WorkerPool::start("test", 1, receiver, move |job: usize| {
+            if job == 0 {
+                hangs.send(std::thread::current().id()).unwrap();
+                let _ = lock(&waits).recv();
+            }
+            done.send(job).unwrap();
+        })
+        .unwrap();
+        sender.send(0);
+        sender.send(1);
+        let thread = hung.recv().unwrap();
+        pool.threads().replace(thread).unwrap();
+        pool.threads().replace(thread).unwrap();
+        assert_eq!(ran.recv(), Ok(1), "the other thread runs what waits");
+        drop(pool);
+        go_on.send(()).unwrap();
+        assert_eq!(ran.recv(), Ok(0));
+        assert!(ran.recv().is_err(), "both threads have ended");
     }
 }

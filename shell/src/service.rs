@@ -185,10 +185,11 @@ impl Service {
         Ok(Self { clock, registry, scheduler, requests, draining: AtomicBool::new(false) })
     }
 
-    /// Tells `sink` of every step of every request from now on. It is called while a request is handled,
+    /// Tells `sink` of every step of every request, and of every model's level and circuit, from now on. It is called while a request is handled,
     /// so a slow one belongs behind a buffer.
     #[must_use]
     pub fn audited(mut self, sink: SharedSink) -> Self {
+        self.scheduler.audited(Arc::clone(&sink));
         self.requests = Arc::new(RequestLog::new(self.clock, Some(sink)));
         self
     }

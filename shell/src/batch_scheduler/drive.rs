@@ -4,16 +4,19 @@
 //! queue, and whoever has the lock takes it from there: its own thread if nobody else is at it, else
 //! the one that is, before it leaves.
 
+use super::known::{Audit, Known, Step};
 use super::signatures::{Alike, Signatures};
+use super::watch::Watched;
 use super::{MAX_KEYS, MAX_MODELS, MAX_QUEUED, RunError};
 use crate::clock::Clock;
-use crate::concurrency::{JobSender, lock};
+use crate::concurrency::{JobSender, Threads, lock};
 use crate::contracts::Parameters;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
 use crate::workflow::LiveRequest;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use tensorforge_core::batch::{Verdict, Waiting};
 use tensorforge_core::engine::Notice;
 use tensorforge_core::queue::BoxedPriorityQueue;
 use tensorforge_core::{
@@ -67,6 +70,7 @@ type ServerEngine = BoxedEngine<BoxedRequest>;
 
 pub(super) struct State {
     pub(super) engine: ServerEngine,
+    pub(super) known: Known,
     signatures: Signatures,
     /// When the engine next wants a tick.
     wake: Option<Instant>,
@@ -76,7 +80,21 @@ pub(super) struct State {
 #[derive(Default)]
 struct Timer {
     wake: Option<Instant>,
+    /// Executions that are given up when their time has come.
+    executions: Vec<(Instant, Arc<Watched>)>,
     stopped: bool,
+}
+
+impl Timer {
+    fn next(&self) -> Option<Instant> {
+        self.executions.iter().map(|&(at, _)| at).chain(self.wake).min()
+    }
+
+    /// Takes out an execution whose time has come.
+    fn overdue(&mut self, now: Instant) -> Option<Arc<Watched>> {
+        let place = self.executions.iter().position(|&(at, _)| at <= now)?;
+        Some(self.executions.swap_remove(place).1)
+    }
 }
 
 pub(super) struct Shared {
@@ -88,6 +106,7 @@ pub(super) struct Shared {
     timer_changed: Condvar,
     jobs: JobSender<Job>,
     pub(super) drained: watch::Sender<bool>,
+    pub(super) audit: Audit,
 }
 
 impl Shared {
@@ -97,11 +116,17 @@ impl Shared {
         Ok(Self {
             clock,
             intake: intake.map_err(|error| std::io::Error::other(error.to_string()))?,
-            state: Mutex::new(State { engine, signatures: Signatures::default(), wake: None }),
+            state: Mutex::new(State {
+                engine,
+                known: Known::default(),
+                signatures: Signatures::default(),
+                wake: None,
+            }),
             timer: Mutex::default(),
             timer_changed: Condvar::new(),
             jobs,
             drained: watch::Sender::new(false),
+            audit: Audit::default(),
         })
     }
 
@@ -136,9 +161,9 @@ impl Shared {
         self.take_in();
     }
 
-    /// Changes or reads the engine without an event.
-    pub(super) fn with_engine<R>(&self, look: impl FnOnce(&mut ServerEngine) -> R) -> R {
-        let result = look(&mut lock(&self.state).engine);
+    /// Changes or reads the state without an event.
+    pub(super) fn with_state<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
+        let result = look(&mut lock(&self.state));
         self.take_in();
         result
     }
@@ -167,7 +192,7 @@ impl Shared {
         mut state: MutexGuard<'_, State>,
         happened: impl FnOnce(&mut State, Instant, &mut Actions) -> Option<Instant>,
     ) {
-        let mut actions = Actions::default();
+        let mut actions = Actions { known: std::mem::take(&mut state.known), ..Actions::default() };
         // Read under the lock, so that the engine sees time in order.
         let now = self.clock.now();
         let before = state.wake;
@@ -180,6 +205,9 @@ impl Shared {
         for signature in actions.left.drain(..).filter(|&number| number != ALL_ALIKE) {
             state.signatures.release(signature);
         }
+        let steps = actions.notices.iter().filter_map(|notice| actions.known.step(notice, now));
+        actions.steps.extend(steps);
+        state.known = std::mem::take(&mut actions.known);
         if state.wake != before {
             self.set_timer(state.wake);
         }
@@ -219,11 +247,22 @@ impl Shared {
             let _ = queued.request.payload.reply.send(Err(error));
         }
         actions.notices.iter().for_each(tell);
+        actions.steps.iter().for_each(|step| self.audit.tell(step));
     }
 
     fn set_timer(&self, wake: Option<Instant>) {
         lock(&self.timer).wake = wake;
         self.timer_changed.notify_one();
+    }
+
+    /// Gives `execution` up at `at`, unless [`unwatch`](Self::unwatch) comes before.
+    pub(super) fn watch(&self, at: Instant, execution: Arc<Watched>) {
+        lock(&self.timer).executions.push((at, execution));
+        self.timer_changed.notify_one();
+    }
+
+    pub(super) fn unwatch(&self, execution: &Arc<Watched>) {
+        lock(&self.timer).executions.retain(|(_, other)| !Arc::ptr_eq(other, execution));
     }
 
     /// Ends the timer thread.
@@ -232,12 +271,13 @@ impl Shared {
         self.timer_changed.notify_one();
     }
 
-    /// The timer thread: sends a tick whenever the engine's deadline comes.
-    pub(super) fn keep_time(&self) {
+    /// The timer thread: sends a tick whenever the engine's deadline comes, and puts another thread in the
+    /// place of one whose execution hangs.
+    pub(super) fn keep_time(&self, threads: &Arc<Threads<Job>>) {
         let mut timer = lock(&self.timer);
         while !timer.stopped {
             let now = self.clock.now();
-            match timer.wake {
+            match timer.next() {
                 None => {
                     let waited = self.timer_changed.wait(timer);
                     timer = waited.unwrap_or_else(PoisonError::into_inner);
@@ -247,18 +287,31 @@ impl Shared {
                     (timer, _) = waited.unwrap_or_else(PoisonError::into_inner);
                 }
                 Some(_) => {
-                    timer.wake = None;
+                    let overdue = timer.overdue(now);
+                    let is_due = timer.wake.take_if(|wake| *wake <= now).is_some();
                     drop(timer);
-                    self.decide(|state, now, actions| {
-                        let wake = state.engine.handle(now, Event::Tick, actions);
-                        // Told in any case: it may want the instant again that it was just woken at.
-                        self.set_timer(wake);
-                        wake
-                    });
+                    if let Some(thread) = overdue.and_then(|execution| execution.give_up(self))
+                        && let Err(error) = threads.replace(thread)
+                    {
+                        tracing::error!(%error, "no thread in the place of one that hangs");
+                    }
+                    if is_due {
+                        self.tick();
+                    }
                     timer = lock(&self.timer);
                 }
             }
         }
+    }
+
+    /// Lets the engine look at the time, and at what was changed in it.
+    pub(super) fn tick(&self) {
+        self.decide(|state, now, actions| {
+            let wake = state.engine.handle(now, Event::Tick, actions);
+            // Told in any case: it may want the instant again that it was just woken at.
+            self.set_timer(wake);
+            wake
+        });
     }
 }
 
@@ -307,7 +360,11 @@ fn tell(notice: &Notice) {
         Notice::Split { batch, requests } => {
             tracing::debug!(batch, ?requests, "a batch failed and runs again in halves");
         }
-        notice => tracing::warn!(?notice, "the scheduler takes care"),
+        Notice::OutOfMemory { model, items, limit } => {
+            tracing::warn!(?model, items, limit, "no memory for a batch; smaller ones for now");
+        }
+        // The steps of a model's level and circuit are told with their names.
+        _ => {}
     }
 }
 
@@ -321,6 +378,9 @@ pub(super) struct Actions {
     /// Signatures of the requests that are done with.
     pub(super) left: Vec<u32>,
     notices: Vec<Notice>,
+    steps: Vec<Step>,
+    /// Lent while the engine decides.
+    pub(super) known: Known,
     queued: Vec<Arc<LiveRequest>>,
     /// Those that wait for another run.
     again: Vec<Arc<LiveRequest>>,
@@ -360,5 +420,9 @@ impl ActionSink<BoxedRequest> for Actions {
 
     fn notice(&mut self, notice: Notice) {
         self.notices.push(notice);
+    }
+
+    fn judge(&mut self, waiting: &Waiting<'_>) -> Verdict {
+        self.known.judge(waiting)
     }
 }

@@ -21,6 +21,12 @@ pub enum RunError {
         /// The panic's message.
         message: String,
     },
+    /// Its execution took too long and was given up.
+    #[error("the model did not answer within {after:?} (hang_timeout)")]
+    Hung {
+        /// How long it was waited for.
+        after: std::time::Duration,
+    },
     /// It was admitted and given up before it ran.
     #[error("{}", given_up(.0))]
     Dropped(Dropped),

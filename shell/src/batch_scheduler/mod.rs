@@ -7,21 +7,24 @@
 mod assemble;
 mod drive;
 mod error;
+mod known;
 mod run;
 mod signatures;
 mod split;
 #[cfg(test)]
 mod tests;
 mod turnstile;
+mod watch;
 
 pub use error::RunError;
+pub use known::SharedRule;
 
 use crate::clock::Clock;
 use crate::concurrency::{WorkerPool, job_queue, lock};
 use crate::contracts::Parameters;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
-use crate::workflow::LiveRequest;
+use crate::workflow::{LiveRequest, SharedSink};
 use drive::{Job, Pending, Shared, TicketCell};
 use signatures::Alike;
 use std::collections::HashMap;
@@ -31,7 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tensorforge_core::batch::{LaneError, Sizes};
+use tensorforge_core::batch::{CostModel, LaneError, PoolId, Sizes};
 use tensorforge_core::{Event, Instant, ModelId};
 use tokio::sync::oneshot;
 use turnstile::Turnstile;
@@ -75,13 +78,15 @@ impl BatchScheduler {
         let (jobs, receiver) = job_queue();
         let shared = Arc::new(Shared::new(clock, jobs)?);
         let running = u32::try_from(workers).unwrap_or(u32::MAX);
-        shared.with_engine(|engine| engine.set_max_running(running));
+        shared.with_state(|state| state.engine.set_max_running(running));
         let worker = Arc::clone(&shared);
         let workers =
             WorkerPool::start("model", workers, receiver, move |job| run::run(&worker, job))?;
         let timer = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name("timer".into()).spawn(move || shared.keep_time())?
+            let (shared, threads) = (Arc::clone(&shared), workers.threads());
+            std::thread::Builder::new()
+                .name("timer".into())
+                .spawn(move || shared.keep_time(&threads))?
         };
         let turnstiles = Mutex::default();
         Ok(Self { shared, turnstiles, timer: Some(timer), workers: Some(workers) })
@@ -94,8 +99,71 @@ impl BatchScheduler {
     /// checked.
     pub fn add(&self, model: &LoadedModel) -> Result<(), LaneError> {
         let config = &model.config;
-        let lane = config.lane(model.executor.io().batches, padded_sizes(model));
-        self.shared.with_engine(|engine| engine.configure(model.id, lane))
+        let mut lane = config.lane(model.executor.io().batches, padded_sizes(model));
+        if config.memory.is_none() {
+            lane.memory = measured_memory(model, lane.max_items);
+        }
+        self.shared.with_state(|state| {
+            state.engine.configure(model.id, lane)?;
+            state.known.add(model);
+            Ok(())
+        })?;
+        self.shared.tick();
+        Ok(())
+    }
+
+    /// Replaces the rule by which a model's batches close; `None` for what its configuration says. One that
+    /// panics is not asked again.
+    ///
+    /// ```
+    /// use tensorforge::batch_scheduler::BatchScheduler;
+    /// use tensorforge::clock::Clock;
+    /// use tensorforge_core::ModelId;
+    /// use tensorforge_core::batch::{ClosingReason, ClosingRule, Verdict, Waiting};
+    ///
+    /// /// Only even batches, as long as nobody waits too long for one.
+    /// struct Pairs;
+    ///
+    /// impl ClosingRule for Pairs {
+    ///     fn judge(&mut self, waiting: &Waiting<'_>) -> Verdict {
+    ///         match waiting.available() / 2 * 2 {
+    ///             0 => waiting.standard(),
+    ///             items => Verdict::Close { reason: ClosingReason::Custom, items },
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let scheduler = BatchScheduler::start(Clock::start(), 1)?;
+    /// scheduler.set_rule(ModelId(0), Some(Box::new(Pairs)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_rule(&self, model: ModelId, rule: Option<SharedRule>) {
+        self.shared.with_state(|state| state.known.set_rule(model, rule));
+        self.shared.tick();
+    }
+
+    /// Requests that have waited for `starve_after` are owed `min_share` of all items that run, in
+    /// thousandths, whatever waits at higher priorities. 0, as it is from the start, for strict priorities.
+    pub fn set_fairness(&self, min_share: u16, starve_after: Duration) {
+        let starve_after = starve_after.into();
+        self.shared.with_state(|state| state.engine.set_fairness(min_share, starve_after));
+        self.shared.tick();
+    }
+
+    /// Bytes of memory that running batches may take together, of models whose part is known.
+    pub fn set_memory(&self, bytes: u64) {
+        self.shared.with_state(|state| state.engine.set_memory(PoolId(0), bytes));
+        self.shared.tick();
+    }
+
+    /// Bytes of inputs that may wait over all models; more are refused with status 503.
+    pub fn set_max_queued_bytes(&self, bytes: u64) {
+        self.shared.with_state(|state| state.engine.set_max_bytes(bytes));
+    }
+
+    /// Tells `sink` of every step of a model's level and circuit, unless another is told already.
+    pub fn audited(&self, sink: SharedSink) {
+        self.shared.audit.begin(sink);
     }
 
     /// Runs `inputs`, which must be what `model` declares, in one batch with others. `rows` is
@@ -205,7 +273,7 @@ impl BatchScheduler {
     /// Requests that wait for a batch.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.shared.with_engine(|engine| engine.queued())
+        self.shared.with_state(|state| state.engine.queued())
     }
 }
 
@@ -259,6 +327,17 @@ fn padded_sizes(model: &LoadedModel) -> Sizes {
     });
     let sizes = if pads || model.config.batch_sizes.is_some() { &sizes[..] } else { &[] };
     Sizes::new(sizes).unwrap_or(Sizes::ANY)
+}
+
+/// What the executor knows of the memory that batches of one item and of the most take.
+fn measured_memory(model: &LoadedModel, max_items: u32) -> CostModel {
+    let executor = &model.executor;
+    let Some((one, most)) = executor.memory(1).zip(executor.memory(max_items as usize)) else {
+        return CostModel::UNKNOWN;
+    };
+    let (one, most) = (one as f64, most.max(one) as f64);
+    let per_item = (most - one) / f64::from(max_items.max(2) - 1);
+    CostModel::new((one - per_item).max(0.0), per_item).unwrap_or(CostModel::UNKNOWN)
 }
 
 /// Of `parameters` those that a batch of `model` agrees in.

@@ -1,7 +1,9 @@
 //! One batch on a worker thread: join, run, split, answer.
 
-use super::drive::{Job, Requests, Shared};
+use super::drive::{Job, Pending, Shared};
+use super::watch::{Ended, Watched};
 use super::{RunError, assemble};
+use crate::contracts::Parameters;
 use crate::device::ExecuteError;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
@@ -12,7 +14,7 @@ use tensorforge_core::{Event, Failure};
 /// Runs a batch and answers its requests, or gives them back to the engine, which runs them again in
 /// halves until the one at fault stands alone.
 pub(super) fn run(shared: &Shared, job: Job) {
-    let Job { model, batch, mut requests } = job;
+    let Job { model, mut batch, mut requests } = job;
     // A sender that hung up while its batch was on the way here wants no answer.
     let mut gone = Vec::new();
     requests.retain(|queued| {
@@ -36,21 +38,41 @@ pub(super) fn run(shared: &Shared, job: Job) {
         .for_each(|life| life.running());
     let clock = shared.clock;
     let started = clock.now();
-    // The model is third-party code; a panic there must cost its own batch only, and never the engine
-    // its batch.
-    let executed = catch_unwind(AssertUnwindSafe(|| execute(shared, &model, &requests)))
-        .unwrap_or_else(|panic| {
-            let backend = backend_name(&model);
-            Err(RunError::Panicked { backend, message: panic_message(&*panic) })
-        });
+    // Taken out, so that the requests can be answered while the model has their inputs.
+    let work: Vec<Work> =
+        requests.iter_mut().map(|queued| Work::of(&mut queued.request.payload)).collect();
+    let parameters = requests[0].request.payload.parameters.clone();
+    let executed = match model.config.hang_timeout {
+        None => execute_caught(shared, &model, &work, &parameters),
+        Some(limit) => {
+            let watched = Watched::begin(shared, batch, requests, limit);
+            let executed = execute_caught(shared, &model, &work, &parameters);
+            shared.unwatch(&watched);
+            match watched.end() {
+                Some(Ended::InTime(its, theirs)) => (batch, requests) = (its, theirs),
+                Some(Ended::TooLate(batch)) => {
+                    let took = clock.now().since(started);
+                    shared.decide(|state, now, actions| {
+                        actions.left = gone;
+                        let none = std::iter::empty();
+                        state.engine.failed(now, batch, took, Failure::Failed, none, actions)
+                    });
+                    return;
+                }
+                None => return,
+            }
+            executed
+        }
+    };
     let ended = clock.now();
     let took = ended.since(started);
     match executed {
         Ok(executed) => {
-            let pending = || requests.iter().map(|queued| &queued.request.payload);
-            let items = pending().map(|request| request.rows as u64).sum();
-            let waits: Vec<_> = pending()
-                .map(|request| (started.since(request.arrived), ended.since(request.arrived)))
+            let items = work.iter().map(|work| work.rows as u64).sum();
+            let waits: Vec<_> = requests
+                .iter()
+                .map(|queued| queued.request.payload.arrived)
+                .map(|arrived| (started.since(arrived), ended.since(arrived)))
                 .collect();
             // Counted before anyone is answered: whoever has an answer finds it in the statistics.
             model.recorder.succeeded(items, executed.times, &waits);
@@ -60,6 +82,8 @@ pub(super) fn run(shared: &Shared, job: Job) {
             }
             shared.decide(|state, now, actions| {
                 actions.left = gone;
+                let latencies = waits.iter().map(|&(_, latency)| latency);
+                actions.known.executed(model.id, batch.padded(), took, latencies, now);
                 state.engine.handle(now, Event::Finished { batch, took, memory: None }, actions)
             });
         }
@@ -69,6 +93,9 @@ pub(super) fn run(shared: &Shared, job: Job) {
                 RunError::Execute(ExecuteError::OutOfMemory { .. }) => Failure::OutOfMemory,
                 _ => Failure::Failed,
             };
+            for (queued, work) in requests.iter_mut().zip(work) {
+                queued.request.payload.inputs = work.inputs;
+            }
             shared.decide(|state, now, actions| {
                 actions.left = gone;
                 actions.error = Some(error);
@@ -77,6 +104,34 @@ pub(super) fn run(shared: &Shared, job: Job) {
             });
         }
     }
+}
+
+/// What a request brings to its execution.
+struct Work {
+    inputs: Vec<Tensor>,
+    rows: usize,
+}
+
+impl Work {
+    fn of(request: &mut Pending) -> Self {
+        Self { inputs: std::mem::take(&mut request.inputs), rows: request.rows }
+    }
+}
+
+/// The model is third-party code; a panic there must cost its own batch only, and never the engine its
+/// batch.
+fn execute_caught(
+    shared: &Shared,
+    model: &LoadedModel,
+    work: &[Work],
+    parameters: &Parameters,
+) -> Result<Executed, RunError> {
+    catch_unwind(AssertUnwindSafe(|| execute(shared, model, work, parameters))).unwrap_or_else(
+        |panic| {
+            let backend = backend_name(model);
+            Err(RunError::Panicked { backend, message: panic_message(&*panic) })
+        },
+    )
 }
 
 struct Executed {
@@ -88,7 +143,8 @@ struct Executed {
 fn execute(
     shared: &Shared,
     model: &LoadedModel,
-    requests: &Requests,
+    work: &[Work],
+    parameters: &Parameters,
 ) -> Result<Executed, RunError> {
     let clock = shared.clock;
     let executor = &*model.executor;
@@ -97,26 +153,24 @@ fn execute(
     let bad_output = |message: String| ExecuteError::BadOutput { backend, message };
 
     let start = clock.now();
-    let requests: Vec<_> = requests.iter().map(|queued| &queued.request.payload).collect();
-    let rows: Vec<usize> = requests.iter().map(|request| request.rows).collect();
+    let rows: Vec<usize> = work.iter().map(|work| work.rows).collect();
     let inputs = if io.batches {
         let total: usize = rows.iter().sum();
         let padded = padded_rows(model, total);
         (0..io.inputs.len())
             .map(|input| {
-                let parts: Vec<&Tensor> =
-                    requests.iter().map(|request| &request.inputs[input]).collect();
+                let parts: Vec<&Tensor> = work.iter().map(|work| &work.inputs[input]).collect();
                 assemble::join(&parts, padded)
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ExecuteError::Failed { backend, message: error.to_string() })?
     } else {
-        requests[0].inputs.clone()
+        work[0].inputs.clone()
     };
 
     let joined = clock.now();
     // A batch's requests agree in those parameters that it is told.
-    let outputs = executor.execute_with(&inputs, &requests[0].parameters)?;
+    let outputs = executor.execute_with(&inputs, parameters)?;
 
     let ran = clock.now();
     if outputs.len() != io.outputs.len() {
@@ -125,7 +179,7 @@ fn execute(
     }
     let answers = if io.batches {
         let padded = inputs.first().map_or(0, |input| input.shape()[0]);
-        let mut answers = vec![Vec::with_capacity(outputs.len()); requests.len()];
+        let mut answers = vec![Vec::with_capacity(outputs.len()); work.len()];
         for output in &outputs {
             if output.shape().first() != Some(&padded) {
                 let (name, shape) = (output.name(), output.shape());

@@ -67,6 +67,24 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
 
+    /// Share of what runs, in percent, that is kept for requests that have waited for --starve-after,
+    /// whatever waits at higher priorities; 0 for strict priorities
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=100))]
+    min_share: u16,
+
+    /// When a request of low priority has waited too long
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    starve_after: Duration,
+
+    /// MiB of memory that running batches may take together, of models whose part is known: by `memory` in
+    /// their config.toml, or from their executor
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: Option<u32>,
+
+    /// MiB of inputs that may wait, over all models; more get status 503
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    max_queued: Option<u32>,
+
     /// Most MiB in one request body, after decompression
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_body: u32,
@@ -102,6 +120,14 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     );
     let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("cannot start: {error}"));
     let scheduler = BatchScheduler::start(clock, workers).map_err(|error| failed(&error))?;
+    scheduler.set_fairness(args.min_share * 10, args.starve_after);
+    let bytes = |mib: u32| u64::from(mib) << 20;
+    if let Some(mib) = args.memory {
+        scheduler.set_memory(bytes(mib));
+    }
+    if let Some(mib) = args.max_queued {
+        scheduler.set_max_queued_bytes(bytes(mib));
+    }
     let service = Service::new(clock, registry, scheduler);
     let mut service = service.map_err(|error| failed(&error))?;
     if let Some(audit) = &audit {

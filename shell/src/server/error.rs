@@ -87,7 +87,7 @@ fn run_status(error: &RunError) -> (StatusCode, Option<Duration>) {
         RunError::Dropped(CircuitOpen { retry_after }) => {
             (StatusCode::SERVICE_UNAVAILABLE, Some(*retry_after))
         }
-        RunError::Dropped(Expired) => (StatusCode::GATEWAY_TIMEOUT, None),
+        RunError::Dropped(Expired) | RunError::Hung { .. } => (StatusCode::GATEWAY_TIMEOUT, None),
         RunError::TooManyRows { .. } => (StatusCode::BAD_REQUEST, None),
         RunError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, None),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
