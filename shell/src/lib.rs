@@ -19,4 +19,5 @@ pub mod server;
 pub mod service;
 pub mod statistics;
 pub mod telemetry;
+pub mod trace;
 pub mod workflow;

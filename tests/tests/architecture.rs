@@ -47,6 +47,7 @@ mod architecture {
                 modules: &[
                     "concurrency",
                     "telemetry",
+                    "trace",
                     "events",
                     "allocator",
                     "registry",

@@ -5,14 +5,16 @@
 //! the one that is, before it leaves.
 
 use super::known::{Audit, Known, Step};
+use super::recorded::Recorded;
 use super::signatures::{Alike, Signatures};
 use super::watch::Watched;
-use super::{MAX_KEYS, MAX_MODELS, MAX_QUEUED, RunError};
+use super::{MAX_QUEUED, RunError};
 use crate::clock::Clock;
 use crate::concurrency::{JobSender, Threads, lock};
 use crate::contracts::Parameters;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
+use crate::trace::Recorder;
 use crate::workflow::LiveRequest;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -20,8 +22,8 @@ use tensorforge_core::batch::{Verdict, Waiting};
 use tensorforge_core::engine::Notice;
 use tensorforge_core::queue::BoxedPriorityQueue;
 use tensorforge_core::{
-    ActionSink, Batch, BatchKey, BoxedEngine, ClosingReason, Dropped, Event, Instant, Queued,
-    Refused, Request, Ticket,
+    ActionSink, Batch, BatchKey, ClosingReason, Dropped, Event, Instant, Queued, Refused, Request,
+    Ticket,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -66,10 +68,8 @@ pub(super) struct Job {
     pub(super) requests: Requests,
 }
 
-type ServerEngine = BoxedEngine<BoxedRequest>;
-
 pub(super) struct State {
-    pub(super) engine: ServerEngine,
+    pub(super) engine: Recorded,
     pub(super) known: Known,
     signatures: Signatures,
     /// When the engine next wants a tick.
@@ -110,8 +110,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, jobs: JobSender<Job>) -> std::io::Result<Self> {
-        let engine = ServerEngine::boxed(MAX_QUEUED, MAX_KEYS, MAX_MODELS);
+    pub(super) fn new(
+        clock: Clock,
+        jobs: JobSender<Job>,
+        recorder: Option<Recorder>,
+    ) -> std::io::Result<Self> {
+        let engine = Recorded::new(recorder);
         let intake = BoxedPriorityQueue::with_capacity(MAX_QUEUED, SEATS);
         Ok(Self {
             clock,
@@ -345,6 +349,10 @@ impl State {
 const fn closing_reason(reason: ClosingReason) -> &'static str {
     match reason {
         ClosingReason::Full => "the batch was full",
+        ClosingReason::Preferred => "the batch had a preferred size",
+        ClosingReason::Memory => "the device has no memory for more",
+        ClosingReason::Idle => "no company was expected in time",
+        ClosingReason::Custom => "the model's own rule said so",
         ClosingReason::MaxWait => "its first request had waited long enough",
         ClosingReason::Deadline => "a request would have missed its deadline",
         ClosingReason::Priority => "work of lower priority must not go first",

@@ -37,6 +37,10 @@ impl Known {
         self.model(model).rule = rule;
     }
 
+    pub(super) fn has_rule(&mut self, model: ModelId) -> bool {
+        self.rule(model).is_some()
+    }
+
     fn model(&mut self, id: ModelId) -> &mut Model {
         let index = id.0 as usize;
         if self.0.len() <= index {

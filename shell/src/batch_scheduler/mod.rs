@@ -8,6 +8,7 @@ mod assemble;
 mod drive;
 mod error;
 mod known;
+mod recorded;
 mod run;
 mod signatures;
 mod split;
@@ -24,6 +25,7 @@ use crate::concurrency::{WorkerPool, job_queue, lock};
 use crate::contracts::Parameters;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
+use crate::trace::{Recorder, RecorderError, Served};
 use crate::workflow::{LiveRequest, SharedSink};
 use drive::{Job, Pending, Shared, TicketCell};
 use signatures::Alike;
@@ -34,7 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tensorforge_core::batch::{CostModel, LaneError, PoolId, Sizes};
+use tensorforge_core::batch::{LaneError, PoolId};
 use tensorforge_core::{Event, Instant, ModelId};
 use tokio::sync::oneshot;
 use turnstile::Turnstile;
@@ -75,8 +77,30 @@ impl BatchScheduler {
     /// # Errors
     /// The system's, when it gives no more threads.
     pub fn start(clock: Clock, workers: usize) -> std::io::Result<Self> {
+        Self::start_with(clock, workers, None)
+    }
+
+    /// As [`start`](Self::start), and writes everything that the scheduler is told and decides to `out`, as
+    /// a [trace](crate::trace), until it is dropped.
+    ///
+    /// # Errors
+    /// The system's, when it gives no more threads, or `out`'s.
+    pub fn start_recorded(
+        clock: Clock,
+        workers: usize,
+        out: impl std::io::Write + Send + 'static,
+    ) -> Result<Self, RecorderError> {
+        let recorder = Recorder::begin(out, recorded::begin())?;
+        Ok(Self::start_with(clock, workers, Some(recorder))?)
+    }
+
+    fn start_with(
+        clock: Clock,
+        workers: usize,
+        recorder: Option<Recorder>,
+    ) -> std::io::Result<Self> {
         let (jobs, receiver) = job_queue();
-        let shared = Arc::new(Shared::new(clock, jobs)?);
+        let shared = Arc::new(Shared::new(clock, jobs, recorder)?);
         let running = u32::try_from(workers).unwrap_or(u32::MAX);
         shared.with_state(|state| state.engine.set_max_running(running));
         let worker = Arc::clone(&shared);
@@ -98,13 +122,17 @@ impl BatchScheduler {
     /// [`LaneError`] when there are more than [`MAX_MODELS`] or the configuration was not
     /// checked.
     pub fn add(&self, model: &LoadedModel) -> Result<(), LaneError> {
-        let config = &model.config;
-        let mut lane = config.lane(model.executor.io().batches, padded_sizes(model));
-        if config.memory.is_none() {
-            lane.memory = measured_memory(model, lane.max_items);
-        }
+        let batches = model.executor.io().batches;
+        let served = Served {
+            model: model.id.0,
+            name: format!("{}/{}", model.name, model.version),
+            batches,
+            sizes: padded_sizes(model),
+            memory: measured_memory(model),
+            config: model.config.clone(),
+        };
         self.shared.with_state(|state| {
-            state.engine.configure(model.id, lane)?;
+            state.engine.configure(served)?;
             state.known.add(model);
             Ok(())
         })?;
@@ -318,26 +346,24 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The sizes that batches of `model` are padded up to, if there are any.
-fn padded_sizes(model: &LoadedModel) -> Sizes {
+/// The sizes that batches of `model` are padded up to; empty if they are not.
+fn padded_sizes(model: &LoadedModel) -> Vec<u32> {
     let sizes = model.config.batch_sizes();
     let pads = sizes.iter().any(|&size| {
         let below = size as usize - 1;
         below > 0 && model.executor.padded_rows(below) != below
     });
-    let sizes = if pads || model.config.batch_sizes.is_some() { &sizes[..] } else { &[] };
-    Sizes::new(sizes).unwrap_or(Sizes::ANY)
+    if pads || model.config.batch_sizes.is_some() { sizes } else { Vec::new() }
 }
 
-/// What the executor knows of the memory that batches of one item and of the most take.
-fn measured_memory(model: &LoadedModel, max_items: u32) -> CostModel {
-    let executor = &model.executor;
-    let Some((one, most)) = executor.memory(1).zip(executor.memory(max_items as usize)) else {
-        return CostModel::UNKNOWN;
-    };
-    let (one, most) = (one as f64, most.max(one) as f64);
-    let per_item = (most - one) / f64::from(max_items.max(2) - 1);
-    CostModel::new((one - per_item).max(0.0), per_item).unwrap_or(CostModel::UNKNOWN)
+/// What the executor knows of the memory that batches of one item and of the most take: the fixed part,
+/// and that of each item.
+fn measured_memory(model: &LoadedModel) -> Option<(u64, u64)> {
+    let most_items = u64::from(model.config.max_batch.max(2));
+    let one = model.executor.memory(1)?;
+    let most = model.executor.memory(most_items as usize)?.max(one);
+    let per_item = (most - one).div_ceil(most_items - 1);
+    Some((one.saturating_sub(per_item), per_item))
 }
 
 /// Of `parameters` those that a batch of `model` agrees in.

@@ -54,7 +54,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
                     let took = clock.now().since(started);
                     shared.decide(|state, now, actions| {
                         actions.left = gone;
-                        let none = std::iter::empty();
+                        let none = Vec::new();
                         state.engine.failed(now, batch, took, Failure::Failed, none, actions)
                     });
                     return;
@@ -99,7 +99,6 @@ pub(super) fn run(shared: &Shared, job: Job) {
             shared.decide(|state, now, actions| {
                 actions.left = gone;
                 actions.error = Some(error);
-                let requests = requests.into_iter();
                 state.engine.failed(now, batch, took, failure, requests, actions)
             });
         }

@@ -1,12 +1,11 @@
 //! `tensorforge audit`: reads what a server did, and whether anyone has changed it since.
 
-use super::output::table;
+use super::output::{progress_of_bytes, table};
 use super::{CliError, Output};
 use crate::workflow::audit::{Entry, Fault, Hash, Verified, files_of, verify};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,7 +94,7 @@ fn run_verify(args: &VerifyArgs, output: Output) -> Result<(), CliError> {
         sources.push((file.display().to_string(), Ok(BufReader::new(opened))));
     }
     let count = sources.len();
-    let bar = progress_bar(bytes);
+    let bar = progress_of_bytes(bytes);
     let result = verify(sources, args.head, |read| bar.set_position(read));
     bar.finish_and_clear();
     match result {
@@ -127,17 +126,6 @@ fn run_verify(args: &VerifyArgs, output: Output) -> Result<(), CliError> {
             Err(if output.is_json() { error.printed() } else { error })
         }
     }
-}
-
-/// Only on a terminal, and only where there is something to wait for.
-fn progress_bar(bytes: u64) -> ProgressBar {
-    if bytes < 32 << 20 || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{bar:40} {bytes} of {total_bytes}, {eta} left";
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(bytes).with_style(style)
 }
 
 fn run_tail(args: &TailArgs, output: Output) -> Result<(), CliError> {

@@ -7,6 +7,7 @@ mod load;
 mod models;
 mod output;
 mod remote;
+mod replay;
 mod serve;
 
 pub use output::{CliError, Output};
@@ -51,6 +52,7 @@ enum Command {
     Models(models::Args),
     Doctor(doctor::Args),
     Audit(audit::Args),
+    Replay(replay::Args),
 }
 
 /// Parses the command line, does what it says, and reports errors.
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Models(args) => models::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Audit(args) => audit::run(args, &output),
+        Command::Replay(args) => replay::run(args, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

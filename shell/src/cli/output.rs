@@ -1,5 +1,6 @@
 //! What the program prints, and how it ends.
 
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -144,4 +145,15 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         self.code.into()
     }
+}
+
+/// The progress of reading so many bytes: only on a terminal, and only where there is something to wait for.
+pub(super) fn progress_of_bytes(bytes: u64) -> ProgressBar {
+    if bytes < 32 << 20 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:40} {bytes} of {total_bytes}, {eta} left";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
 }

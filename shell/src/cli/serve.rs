@@ -29,6 +29,7 @@ Examples:
   tensorforge serve --max-wait 2ms                   wait up to 2 ms to fill a batch
   tensorforge serve --max-batch 1                    no batching
   tensorforge serve --audit audit.jsonl              every step of every request and model, on record
+  tensorforge serve --record trace.jsonl             every decision, to be made again by `replay`
 
 A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
 Ctrl-C or SIGTERM drains: no new requests, the ones in hand are answered, exit code 0.
@@ -101,6 +102,10 @@ pub(super) struct Args {
     #[arg(long, requires = "audit")]
     audit_sync: bool,
 
+    /// Write everything that the batch scheduler is told and decides to this file, for `tensorforge replay`
+    #[arg(long, value_name = "FILE", env = "TENSORFORGE_RECORD")]
+    record: Option<PathBuf>,
+
     /// Do not start unless every model loads
     #[arg(long)]
     strict: bool,
@@ -119,7 +124,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
         usize::from,
     );
     let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("cannot start: {error}"));
-    let scheduler = BatchScheduler::start(clock, workers).map_err(|error| failed(&error))?;
+    let scheduler = match &args.record {
+        None => BatchScheduler::start(clock, workers).map_err(|error| failed(&error))?,
+        Some(path) => {
+            let file = std::fs::File::create(path).map_err(|error| {
+                let message = format!("cannot record to {}: {error}", path.display());
+                CliError::unusable(message).help("name a file that can be written")
+            })?;
+            BatchScheduler::start_recorded(clock, workers, file).map_err(|error| failed(&error))?
+        }
+    };
     scheduler.set_fairness(args.min_share * 10, args.starve_after);
     let bytes = |mib: u32| u64::from(mib) << 20;
     if let Some(mib) = args.memory {

@@ -1,14 +1,14 @@
 //! From a model's configuration to the lane that it has in the scheduler.
 
 use super::{ConfigError, ModelConfig, some_duration};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tensorforge_core::batch::{
     CostModel, FailurePolicy, LEVELS, Lane, LevelRule, Padding, PoolId, Sizes,
 };
 
 /// What to do between two sizes that a batch may have.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum PaddingConfig {
@@ -22,21 +22,21 @@ pub enum PaddingConfig {
 }
 
 /// What is different for requests of one priority.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LevelConfig {
     /// Longest wait for company. Default: the model's.
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(with = "some_duration", skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Duration>,
     /// Requests of this priority that may wait; more are refused with status 429.
     pub max_queued: Option<u32>,
     /// How long an answer is worth waiting for, for requests that do not say so. Default: the model's.
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(with = "some_duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
 }
 
 /// Device memory that a batch takes: `fixed_kib` + items * `per_item_kib`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryConfig {
     /// KiB of any batch.

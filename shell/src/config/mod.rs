@@ -6,7 +6,7 @@ mod lane;
 pub use backend::{Backend, UnknownBackend};
 pub use lane::{LevelConfig, MemoryConfig, PaddingConfig};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub enum ConfigError {
 /// assert_eq!(config.batch_sizes(), [1, 2, 4, 8]);
 /// assert!(ModelConfig::from_toml("max_bach = 8").is_err(), "typos are refused");
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     /// The runtime: `auto`, `tract` or `onnxruntime`.
@@ -62,7 +62,7 @@ pub struct ModelConfig {
     pub batch_sizes: Option<Vec<u32>>,
     /// Longest wait for company, from the first request of a batch. Zero runs whatever is there
     /// as soon as an instance is idle; while all are busy, batches grow in any case.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub max_wait: Duration,
     /// Sizes that run as soon as they are there, without waiting for more; ascending.
     pub preferred_sizes: Vec<u32>,
@@ -90,7 +90,7 @@ pub struct ModelConfig {
     pub max_queued_kib: Option<u32>,
     /// How long an answer is worth waiting for, for requests that do not say so; after it the answer is
     /// status 504.
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(with = "some_duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// How many priorities there are: 0 to one less, higher first.
     pub priorities: u8,
@@ -108,7 +108,7 @@ pub struct ModelConfig {
     pub restricted_priority: u8,
     /// An execution that takes longer is given up: its requests get status 504, and another thread takes
     /// the place of the one that hangs.
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(with = "some_duration", skip_serializing_if = "Option::is_none")]
     pub hang_timeout: Option<Duration>,
     /// Threads that one batch may use inside the runtime.
     pub threads: u32,
@@ -243,13 +243,42 @@ fn check_sizes(key: &str, sizes: &[u32]) -> Result<(), ConfigError> {
     Err(ConfigError::Value { key: key.into(), problem })
 }
 
-fn some_duration<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Duration>, D::Error> {
-    duration(text).map(Some)
+/// A length of time as people write it, exact to the nanosecond.
+mod duration {
+    use super::parse_duration;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::time::Duration;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(text: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(text)?;
+        parse_duration(&text).map_err(D::Error::custom)
+    }
+
+    pub(super) fn serialize<S: Serializer>(length: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&humantime::format_duration(*length))
+    }
 }
 
-fn duration<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(text)?;
-    parse_duration(&text).map_err(serde::de::Error::custom)
+mod some_duration {
+    use serde::{Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        text: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        super::duration::deserialize(text).map(Some)
+    }
+
+    #[allow(clippy::ref_option, reason = "serde's form")]
+    pub(super) fn serialize<S: Serializer>(
+        length: &Option<Duration>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        match length {
+            Some(length) => super::duration::serialize(length, out),
+            None => out.serialize_none(),
+        }
+    }
 }
 
 /// Reads a length of time with its unit: `500us`, `2ms`, `1s`, `1m 30s`; a bare `0` needs none.
@@ -316,6 +345,23 @@ mod tests {
         }
         let error = "onnx".parse::<Backend>().unwrap_err();
         assert!(error.to_string().contains("'onnx'"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let text = r#"
+            max_batch = 8
+            batch_sizes = [2, 8]
+            max_wait = "1ms 7ns"
+            timeout = "3s"
+            padding = "cheapest"
+            batch_by = ["beam"]
+            memory = { fixed_kib = 1, per_item_kib = 2 }
+            priority.7 = { max_wait = "0s", max_queued = 3 }
+        "#;
+        let config = ModelConfig::from_toml(text).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<ModelConfig>(&written).unwrap(), config);
     }
 
     #[test]

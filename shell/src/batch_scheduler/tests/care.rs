@@ -6,10 +6,16 @@ use tensorforge_core::Duration as CoreDuration;
 use tensorforge_core::batch::{ClosingReason, ClosingRule, Verdict, Waiting};
 
 /// Batches of two, and nothing else; panics where three wait.
-struct Pairs {
+pub(super) struct Pairs {
     answered: mpsc::Sender<(u32, usize)>,
     batches: u32,
     answers: usize,
+}
+
+impl Pairs {
+    pub(super) const fn new(answered: mpsc::Sender<(u32, usize)>) -> Self {
+        Self { answered, batches: 0, answers: 0 }
+    }
 }
 
 impl ClosingRule for Pairs {
@@ -35,9 +41,7 @@ impl ClosingRule for Pairs {
 async fn a_rule_of_ones_own_closes_the_batches_and_is_told_how_they_went() {
     let bench = bench(Setup::default());
     let (answered, told) = mpsc::channel();
-    bench
-        .scheduler
-        .set_rule(ModelId(0), Some(Box::new(Pairs { answered, batches: 0, answers: 0 })));
+    bench.scheduler.set_rule(ModelId(0), Some(Box::new(Pairs::new(answered))));
     let first = bench.send(&[1.0]);
     bench.until_queued(1).await;
     let second = bench.send(&[2.0]);
@@ -56,9 +60,7 @@ async fn a_rule_of_ones_own_closes_the_batches_and_is_told_how_they_went() {
 async fn a_rule_that_panics_is_not_asked_again_and_nobody_notices() {
     let bench = bench(Setup::default());
     let (answered, _told) = mpsc::channel();
-    bench
-        .scheduler
-        .set_rule(ModelId(0), Some(Box::new(Pairs { answered, batches: 0, answers: 0 })));
+    bench.scheduler.set_rule(ModelId(0), Some(Box::new(Pairs::new(answered))));
     assert_eq!(values(bench.send(&[1.0; 3])).await, [2.0; 3]);
     assert_eq!(values(bench.send(&[1.0])).await, [2.0], "the standard rule goes on");
 }

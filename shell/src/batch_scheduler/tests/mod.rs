@@ -1,5 +1,6 @@
 mod care;
 mod forms;
+mod replayed;
 
 use super::*;
 use crate::config::ModelConfig;
@@ -100,6 +101,7 @@ struct Setup {
     gated_value: Option<f32>,
     padded_rows: usize,
     workers: usize,
+    trace: Option<replayed::Buffer>,
 }
 
 impl Default for Setup {
@@ -110,6 +112,7 @@ impl Default for Setup {
             gated_value: None,
             padded_rows: 0,
             workers: 2,
+            trace: None,
         }
     }
 }
@@ -140,7 +143,11 @@ fn bench(setup: Setup) -> Bench {
         config: setup.config,
         recorder: ModelRecorder::default(),
     });
-    let scheduler = BatchScheduler::start(Clock::start(), setup.workers).unwrap();
+    let clock = Clock::start();
+    let scheduler = match setup.trace {
+        None => BatchScheduler::start(clock, setup.workers).unwrap(),
+        Some(trace) => BatchScheduler::start_recorded(clock, setup.workers, trace).unwrap(),
+    };
     scheduler.add(&model).unwrap();
     Bench { scheduler: Arc::new(scheduler), model, doubler, entered, go_on }
 }
