@@ -1,10 +1,22 @@
 //! What dynamic batching brings, over the whole path: the same server and load with batching on
 //! and off, in alternating rounds of one run, for each runtime on this machine.
 //!
+//! Once over REST, by the program's own load generator, and once in process, through
+//! `tensorforge::service::Service`.
+//!
 //! `cargo bench --bench serving`, or one short round with `-- --quick` (or `--test`, as cargo's own
 //! harness calls it).
 
 use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use tensorforge::batch_scheduler::BatchScheduler;
+use tensorforge::clock::Clock;
+use tensorforge::contracts::InferRequest;
+use tensorforge::device::cpu::{self, Backend, CpuOptions};
+use tensorforge::models::Tensor;
+use tensorforge::registry::Registry;
+use tensorforge::service::Service;
 use tensorforge_benches::median;
 use tensorforge_tests::program::{Server, run};
 
@@ -67,6 +79,67 @@ impl Cell {
     }
 }
 
+/// Requests that each of so many clients sends, one after the other.
+const CLIENTS: usize = 32;
+
+/// Answers a second of the library in this process.
+fn in_process(backend: Backend, max_batch: u32, requests: usize) -> f64 {
+    let registry = Registry::load(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models")),
+        &|file, config| {
+            let batch_sizes = config.batch_sizes().into_iter().map(|size| size as usize).collect();
+            cpu::load(file, &CpuOptions { backend, batch_sizes, ..Default::default() })
+        },
+        |config| {
+            config.max_batch = max_batch;
+            config.batch_sizes = None;
+        },
+    )
+    .expect("the models are there");
+    let clock = Clock::start();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let scheduler = BatchScheduler::start(clock, workers).expect("threads");
+    let service = Arc::new(Service::new(clock, registry, scheduler).expect("models"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let send = |requests: usize| {
+            let clients = (0..CLIENTS).map(|_| {
+                let service = Arc::clone(&service);
+                tokio::spawn(async move {
+                    for _ in 0..requests {
+                        let image = Tensor::from_f32("image", vec![1, 64], &[0.5; 64]);
+                        let request = InferRequest { inputs: vec![image], ..Default::default() };
+                        service.infer("digits", None, request).await.expect("an answer");
+                    }
+                })
+            });
+            let clients: Vec<_> = clients.collect();
+            async {
+                for client in clients {
+                    client.await.expect("a client");
+                }
+            }
+        };
+        send(requests / 10).await;
+        let started = clock.now();
+        send(requests).await;
+        (CLIENTS * requests) as f64 * 1e9 / clock.now().since(started).as_nanos() as f64
+    })
+}
+
+fn print_in_process(rounds: usize, requests: usize, backend: Backend) {
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        on.push(in_process(backend, 32, requests));
+        off.push(in_process(backend, 1, requests));
+    }
+    let (on, off) = (median(on), median(off));
+    let ratio = on / off;
+    println!(
+        "{backend:<12} in process: on {on:.0} req/s, off {off:.0} req/s, on/off {ratio:.2} x\n"
+    );
+}
+
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
     let (rounds, duration) = if quick { (1, "1s") } else { (5, "4s") };
@@ -96,7 +169,9 @@ fn main() {
         };
         println!(
             "{backend:<12} on/off {speedup:.2} x, mean batch {mean_batch:.1}: \
-             {WANTED_SPEEDUP} x and {WANTED_MEAN_BATCH} {reached}\n"
+             {WANTED_SPEEDUP} x and {WANTED_MEAN_BATCH} {reached}"
         );
+        let requests = if quick { 100 } else { 2_000 };
+        print_in_process(rounds, requests, backend.parse().expect("doctor's names"));
     }
 }

@@ -107,6 +107,8 @@ pub(super) struct Shared {
     jobs: JobSender<Job>,
     pub(super) drained: watch::Sender<bool>,
     pub(super) audit: Audit,
+    /// Room for what the engine orders, so that not every decision asks for its own.
+    spare: Mutex<Option<Box<Actions>>>,
 }
 
 impl Shared {
@@ -131,6 +133,7 @@ impl Shared {
             jobs,
             drained: watch::Sender::new(false),
             audit: Audit::default(),
+            spare: Mutex::default(),
         })
     }
 
@@ -196,7 +199,8 @@ impl Shared {
         mut state: MutexGuard<'_, State>,
         happened: impl FnOnce(&mut State, Instant, &mut Actions) -> Option<Instant>,
     ) {
-        let mut actions = Actions { known: std::mem::take(&mut state.known), ..Actions::default() };
+        let mut actions = lock(&self.spare).take().unwrap_or_default();
+        actions.known = std::mem::take(&mut state.known);
         // Read under the lock, so that the engine sees time in order.
         let now = self.clock.now();
         let before = state.wake;
@@ -220,17 +224,18 @@ impl Shared {
         if is_drained {
             self.drained.send_replace(true);
         }
-        self.carry_out(actions);
+        self.carry_out(&mut actions);
+        // Empty again but for its room.
+        *lock(&self.spare) = Some(actions);
     }
 
     /// What was ordered, once the lock is released: the audit may take its time.
-    fn carry_out(&self, actions: Actions) {
-        actions.queued.iter().for_each(|life| life.queued());
-        if let Some(error) = &actions.error {
-            let why = error.to_string();
-            actions.again.iter().for_each(|life| life.waits_again(&why));
-        }
-        for job in actions.jobs {
+    fn carry_out(&self, actions: &mut Actions) {
+        actions.queued.drain(..).for_each(|life| life.queued());
+        let error = actions.error.take();
+        let why = error.as_ref().map(ToString::to_string).unwrap_or_default();
+        actions.again.drain(..).for_each(|life| life.waits_again(&why));
+        for job in actions.jobs.drain(..) {
             let reason = closing_reason(job.batch.reason());
             for queued in &job.requests {
                 if let Some(life) = &queued.request.payload.life {
@@ -239,19 +244,19 @@ impl Shared {
             }
             self.jobs.send(job);
         }
-        for (pending, why) in actions.refused {
+        for (pending, why) in actions.refused.drain(..) {
             // Nobody listens when the sender has gone; then nothing is lost.
             let _ = pending.reply.send(Err(RunError::Refused(why)));
         }
-        for (queued, why) in actions.released {
+        for (queued, why) in actions.released.drain(..) {
             let error = match why {
-                Dropped::Failed(_) => actions.error.clone().unwrap_or(RunError::Dropped(why)),
+                Dropped::Failed(_) => error.clone().unwrap_or(RunError::Dropped(why)),
                 _ => RunError::Dropped(why),
             };
             let _ = queued.request.payload.reply.send(Err(error));
         }
-        actions.notices.iter().for_each(tell);
-        actions.steps.iter().for_each(|step| self.audit.tell(step));
+        actions.notices.drain(..).for_each(|notice| tell(&notice));
+        actions.steps.drain(..).for_each(|step| self.audit.tell(&step));
     }
 
     fn set_timer(&self, wake: Option<Instant>) {

@@ -26,7 +26,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
     });
     if requests.is_empty() {
         shared.decide(|state, now, actions| {
-            actions.left = gone;
+            actions.left.extend(gone);
             state.engine.withdrawn(now, batch, actions)
         });
         return;
@@ -53,7 +53,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
                 Some(Ended::TooLate(batch)) => {
                     let took = clock.now().since(started);
                     shared.decide(|state, now, actions| {
-                        actions.left = gone;
+                        actions.left.extend(gone);
                         let none = Vec::new();
                         state.engine.failed(now, batch, took, Failure::Failed, none, actions)
                     });
@@ -81,7 +81,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
                 let _ = queued.request.payload.reply.send(Ok(outputs));
             }
             shared.decide(|state, now, actions| {
-                actions.left = gone;
+                actions.left.extend(gone);
                 let latencies = waits.iter().map(|&(_, latency)| latency);
                 actions.known.executed(model.id, batch.padded(), took, latencies, now);
                 state.engine.handle(now, Event::Finished { batch, took, memory: None }, actions)
@@ -97,7 +97,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
                 queued.request.payload.inputs = work.inputs;
             }
             shared.decide(|state, now, actions| {
-                actions.left = gone;
+                actions.left.extend(gone);
                 actions.error = Some(error);
                 state.engine.failed(now, batch, took, failure, requests, actions)
             });

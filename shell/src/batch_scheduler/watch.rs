@@ -67,7 +67,8 @@ impl Watched {
         let after = self.limit;
         tracing::error!(batch = batch.number(), ?after, "an execution hangs and is given up");
         shared.decide(|state, now, actions| {
-            actions.left = requests.iter().map(|queued| queued.request.key.signature).collect();
+            let signatures = requests.iter().map(|queued| queued.request.key.signature);
+            actions.left.extend(signatures);
             state.engine.overdue(now, &mut batch, actions)
         });
         *stage = Stage::GivenUp(batch);
