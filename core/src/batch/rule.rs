@@ -117,6 +117,28 @@ impl Waiting<'_> {
     /// 6. nobody is expected before that, and the model is eager: [`Idle`](ClosingReason::Idle).
     #[must_use]
     pub fn standard(&self) -> Verdict {
+        self.standard_until(self.wait_ends())
+    }
+
+    /// The same rules, where waits are over at `until`: for a [`ClosingRule`] that only chooses how long
+    /// to wait. O(1).
+    ///
+    /// ```
+    /// use tensorforge_core::batch::{ClosingRule, Verdict, Waiting};
+    /// use tensorforge_core::Duration;
+    ///
+    /// /// Waits until nothing came for a millisecond, and at most as long as the level says.
+    /// struct Lull;
+    ///
+    /// impl ClosingRule for Lull {
+    ///     fn judge(&mut self, waiting: &Waiting<'_>) -> Verdict {
+    ///         let lull = waiting.last_arrival + Duration::from_millis(1);
+    ///         waiting.standard_until(lull.min(waiting.wait_ends()))
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn standard_until(&self, until: Instant) -> Verdict {
         let available = self.available();
         let close = |reason, items| Verdict::Close { reason, items };
         if self.items >= u64::from(self.most_items) {
@@ -135,7 +157,6 @@ impl Waiting<'_> {
         if self.urgent {
             return close(ClosingReason::Deadline, self.sized(available));
         }
-        let until = self.wait_ends();
         if self.now >= until {
             return close(ClosingReason::MaxWait, self.sized(available));
         }
