@@ -17,6 +17,7 @@ mod request;
 mod rule;
 mod sizes;
 mod store;
+mod tuner;
 
 pub use arena::Entry;
 pub(crate) use arena::NONE;
@@ -32,6 +33,7 @@ pub use request::{Queued, Request, Ticket};
 pub use rule::{ClosingRule, StandardRule, Verdict, Waiting};
 pub use sizes::{MAX_SIZES, Sizes, SizesError};
 pub use store::Store;
+pub use tuner::{LatencyTuner, Unreachable};
 
 /// Priority levels that the planner keeps apart: a request's priority is below this.
 pub const LEVELS: usize = 8;

@@ -1,6 +1,7 @@
 //! The engine in virtual time: every decision checked by the device it runs on.
 
 mod soak;
+mod tuner;
 mod world;
 
 use super::*;
