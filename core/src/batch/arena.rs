@@ -22,7 +22,7 @@ pub struct Entry<T> {
     /// Neighbours in the level's order of arrival, or in a piece that is run again.
     pub(crate) older: u32,
     pub(crate) newer: u32,
-    /// For the first of a piece: the next piece.
+    /// For the first of a piece: the next piece. In a level: a [hint](Self::hint).
     pub(crate) next_piece: u32,
     /// For the first of a piece: the split that made it.
     pub(crate) pair: u32,
@@ -67,6 +67,18 @@ impl<T> Entry<T> {
     };
 }
 
+impl<T> Entry<T> {
+    /// For a request in a level: the place of one that came a little later, or had come; whatever is
+    /// there by now. Good for nothing but [`Arena::touch`].
+    pub(crate) const fn hint(&self) -> u32 {
+        self.next_piece
+    }
+
+    pub(crate) const fn set_hint(&mut self, index: u32) {
+        self.next_piece = index;
+    }
+}
+
 /// Places for requests: taken and given back in O(1), timers in O(log n).
 #[derive(Debug)]
 pub(crate) struct Arena<T, E> {
@@ -103,6 +115,17 @@ impl<T, E: Store<Entry<T>>> Arena<T, E> {
 
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut Entry<T> {
         &mut self.entries.as_mut()[index as usize]
+    }
+
+    /// Lets memory bring a place near while other work is done: a prefetch without `unsafe`. Any index
+    /// will do.
+    #[inline]
+    pub(crate) fn touch(&self, index: u32) {
+        if let Some(entry) = self.entries.as_ref().get(index as usize) {
+            // Both ends of a place, which lies across two cache lines.
+            core::hint::black_box(entry.newer);
+            core::hint::black_box(entry.payload.is_some());
+        }
     }
 
     /// A place for a request, in no list yet; gives it back when there is none left.

@@ -110,6 +110,23 @@ impl Group {
     }
 }
 
+/// So many requests ahead memory is asked for what a batch takes. Among a million that wait, each costs a
+/// miss of all caches, and a list tells of the next only when the last has come. By 2 leaves about half
+/// of what that costs, by 3 two fifths, by 4 no less.
+const AHEAD: u32 = 3;
+
+/// Tells the request that came [`AHEAD`] before the youngest of its level where that is.
+fn leave_hint<T, E: Store<Entry<T>>>(arena: &mut Arena<T, E>, youngest: u32) {
+    let mut at = youngest;
+    for _ in 0..AHEAD {
+        at = arena.get(at).older;
+        if at == NONE {
+            return;
+        }
+    }
+    arena.get_mut(at).set_hint(youngest);
+}
+
 /// Two lists that a group can be in.
 #[derive(Clone, Copy, Debug)]
 struct List {
@@ -296,6 +313,7 @@ impl<G: Store<Group>> Groups<G> {
         (entry.older, entry.newer) = (older, newer);
         if older != NONE {
             arena.get_mut(older).newer = index;
+            leave_hint(arena, index);
         }
         if newer != NONE {
             arena.get_mut(newer).older = index;
@@ -423,5 +441,41 @@ impl<G: Store<Group>> Groups<G> {
             }
             before = arena.get(before).next_piece;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that panics has failed
+mod batch_scheduler {
+    use super::*;
+    use crate::batch::{Queued, Request};
+    use std::vec::Vec;
+
+    #[test]
+    fn a_request_hints_at_the_one_some_places_behind_it() {
+        let key = BatchKey { model: ModelId(0), signature: 0 };
+        let mut groups = Groups::new([Group::UNUSED]);
+        let mut arena = Arena::new([const { Entry::EMPTY }; 8]);
+        let group = groups.find_or_make(key).unwrap();
+        let mut add = |arena: &mut Arena<u64, _>, groups: &mut Groups<_>, number| {
+            let request = Request::new(key, 1, number);
+            let queued = Queued { request, arrived: Instant::ZERO, number };
+            let index = arena.insert(group, queued).unwrap();
+            groups.add(arena, index, false);
+            index
+        };
+        let places: Vec<u32> = (0..8).map(|number| add(&mut arena, &mut groups, number)).collect();
+        for (place, &index) in places.iter().enumerate() {
+            let behind = places.get(place + AHEAD as usize);
+            assert_eq!(arena.get(index).hint(), behind.copied().unwrap_or(NONE));
+        }
+        // The one it hints at leaves, and its place is used again: nothing but a look at it depends on it.
+        groups.remove(&mut arena, places[3]);
+        arena.remove(places[3], key);
+        arena.touch(arena.get(places[0]).hint());
+        arena.touch(NONE);
+        assert_eq!(add(&mut arena, &mut groups, 8), places[3]);
+        assert_eq!(arena.get(places[4]).hint(), places[7], "as it was");
+        assert_eq!(arena.get(places[5]).hint(), places[3], "the youngest is three behind it");
     }
 }

@@ -173,7 +173,9 @@ impl<T, E: Store<Entry<T>>, G: Store<Group>> Planner<T, E, G> {
                 let mut next = self.groups.get(plan.group).oldest(level);
                 while next != NONE && self.fits(next, &taken, plan.items) {
                     let index = next;
-                    next = self.arena.get(index).newer;
+                    let entry = self.arena.get(index);
+                    next = entry.newer;
+                    self.arena.touch(entry.hint());
                     self.gather_one(index, &mut taken);
                 }
             }
