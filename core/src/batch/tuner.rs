@@ -74,7 +74,8 @@ pub struct LatencyTuner {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Unreachable {
-    /// The smallest batch alone takes longer.
+    /// The smallest batch alone takes longer, by what is known of execution times: where only large ones
+    /// have run, that may be little.
     Execution,
     /// Requests come so fast that they wait for an idle instance for longer than the target leaves.
     Load,

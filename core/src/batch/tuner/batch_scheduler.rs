@@ -2,7 +2,7 @@
 //! virtual time is in `engine/batch_scheduler/tuner.rs`.
 
 use super::*;
-use crate::batch::{BatchKey, LEVELS, Lane, ModelId};
+use crate::batch::{BatchKey, LEVELS, Lane, ModelId, Sizes};
 use proptest::prelude::*;
 
 /// Any number, the least and the largest often.
@@ -107,4 +107,23 @@ fn until_batches_have_run_it_waits_by_what_the_lane_knows() {
     assert!(nine(until(&mut tuner, &lane)), "20 ms less 11 ms for three items, less a margin");
     tuner.executed(2, Duration::from_millis(30));
     assert!(matches!(until(&mut tuner, &lane), Verdict::Close { .. }), "it knows better");
+}
+
+#[test]
+fn a_size_that_takes_too_long_is_run_only_where_more_than_two_smaller_ones_wait() {
+    let mut tuner = LatencyTuner::new(Duration::from_millis(20));
+    let mut lane = Lane::new(64, Duration::MAX);
+    lane.sizes = Sizes::new(&[16, 64]).expect("they ascend");
+    lane.time = CostModel::new(0.0, 5e5).expect("neither is negative");
+    let mut items = |waiting_items| {
+        let mut waiting = waiting(&lane, Instant::ZERO, waiting_items, 64);
+        waiting.oldest[0] = Some(Instant::ZERO);
+        match tuner.judge(&waiting) {
+            Verdict::Close { items, .. } => items,
+            Verdict::Wait { .. } => 0,
+        }
+    };
+    // 16 take 8 ms and 64 take 32: up to 15 may wait, and at 16 the next one would be too many.
+    let took = [15, 16, 17, 31, 32, 40].map(&mut items);
+    assert_eq!(took, [0, 16, 16, 16, 32, 40]);
 }
