@@ -457,7 +457,7 @@ mod batch_scheduler {
         let mut groups = Groups::new([Group::UNUSED]);
         let mut arena = Arena::new([const { Entry::EMPTY }; 8]);
         let group = groups.find_or_make(key).unwrap();
-        let mut add = |arena: &mut Arena<u64, _>, groups: &mut Groups<_>, number| {
+        let add = |arena: &mut Arena<u64, _>, groups: &mut Groups<_>, number| {
             let request = Request::new(key, 1, number);
             let queued = Queued { request, arrived: Instant::ZERO, number };
             let index = arena.insert(group, queued).unwrap();

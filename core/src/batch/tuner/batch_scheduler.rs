@@ -5,6 +5,12 @@ use super::*;
 use crate::batch::{BatchKey, LEVELS, Lane, ModelId, Sizes};
 use proptest::prelude::*;
 
+/// A shell may keep it behind a lock.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<LatencyTuner>();
+};
+
 /// Any number, the least and the largest often.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(1), Just(u64::MAX), any::<u64>(), 0..100_000_000_u64]
