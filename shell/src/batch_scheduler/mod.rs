@@ -14,6 +14,7 @@ mod signatures;
 mod split;
 #[cfg(test)]
 mod tests;
+mod tuned;
 mod turnstile;
 mod watch;
 
@@ -40,6 +41,7 @@ use std::time::Duration;
 use tensorforge_core::batch::{LaneError, PoolId};
 use tensorforge_core::{Event, Instant, ModelId, Refused};
 use tokio::sync::oneshot;
+use tuned::Tuned;
 use turnstile::Turnstile;
 
 /// Requests that may wait at once, over all models.
@@ -133,9 +135,12 @@ impl BatchScheduler {
             memory: measured_memory(model),
             config: model.config.clone(),
         };
+        let tuned = |target: Duration| Tuned::new(served.name.clone(), target.into());
+        let rule = model.config.target_p99.map(|target| Box::new(tuned(target)) as SharedRule);
         self.shared.with_state(|state| {
             state.engine.configure(served)?;
             state.known.add(model);
+            state.known.set_rule(model.id, rule);
             Ok(())
         })?;
         self.shared.tick();

@@ -88,7 +88,9 @@ impl ModelConfig {
     #[must_use]
     pub fn lane(&self, batches: bool, sizes: Sizes) -> Lane {
         let max_items = if batches { self.max_batch } else { 1 };
-        let mut levels = [LevelRule::new(self.max_wait.into()); LEVELS];
+        // The tuner chooses waits within these.
+        let max_wait = self.target_p99.unwrap_or(self.max_wait).into();
+        let mut levels = [LevelRule::new(max_wait); LEVELS];
         for rule in &mut levels {
             rule.timeout = self.timeout.map_or(tensorforge_core::Duration::MAX, Into::into);
         }
@@ -131,7 +133,7 @@ impl ModelConfig {
             memory,
             pool: PoolId(0),
             failures,
-            ..Lane::new(max_items, self.max_wait.into())
+            ..Lane::new(max_items, max_wait)
         }
     }
 }

@@ -64,6 +64,11 @@ pub struct ModelConfig {
     /// as soon as an instance is idle; while all are busy, batches grow in any case.
     #[serde(with = "duration")]
     pub max_wait: Duration,
+    /// Where latency, from arrival to answer, is to be in 99 of 100 cases: what that leaves of time is
+    /// spent on waiting for company, as learned while running. `max_wait` then counts only for
+    /// priorities that have one of their own.
+    #[serde(with = "some_duration", skip_serializing_if = "Option::is_none")]
+    pub target_p99: Option<Duration>,
     /// Sizes that run as soon as they are there, without waiting for more; ascending.
     pub preferred_sizes: Vec<u32>,
     /// What to do between two of `batch_sizes`: `up` pads, `down` runs fewer and lets the rest wait,
@@ -121,6 +126,7 @@ impl Default for ModelConfig {
             max_batch: 32,
             batch_sizes: None,
             max_wait: Duration::ZERO,
+            target_p99: None,
             preferred_sizes: Vec::new(),
             padding: PaddingConfig::Up,
             eager: false,
@@ -198,7 +204,11 @@ impl ModelConfig {
                 return value(key, "must be at least 1");
             }
         }
-        for (key, length) in [("timeout", self.timeout), ("hang_timeout", self.hang_timeout)] {
+        for (key, length) in [
+            ("target_p99", self.target_p99),
+            ("timeout", self.timeout),
+            ("hang_timeout", self.hang_timeout),
+        ] {
             if length == Some(Duration::ZERO) {
                 return value(key, "must be more than 0; leave it out for none");
             }
@@ -317,6 +327,7 @@ mod tests {
             ("weight = 0", "weight: must be at least 1"),
             ("max_queued_kib = 0", "max_queued_kib: must be at least 1"),
             ("timeout = \"0\"", "timeout: must be more than 0"),
+            ("target_p99 = \"0s\"", "target_p99: must be more than 0"),
             ("hang_timeout = \"0s\"", "hang_timeout: must be more than 0"),
             ("priorities = 0", "priorities: must be 1 to 8"),
             ("priorities = 9", "priorities: must be 1 to 8"),

@@ -213,6 +213,23 @@ async fn a_batch_that_finds_no_memory_runs_again_in_halves() {
     assert!(executed[2..].iter().all(|&rows| rows <= 4), "{executed:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_for_latency_replaces_the_wait() {
+    let target_p99 = Some(std::time::Duration::from_secs(3600));
+    let config = ModelConfig { target_p99, max_batch: 4, ..Default::default() };
+    let bench = bench(Setup { config, ..Default::default() });
+    // The first one does not wait: nothing is known of the model's times.
+    assert_eq!(values(bench.send(&[9.0])).await, [18.0]);
+    // With `max_wait` at zero each would run alone; there is an hour for company.
+    let waiting: Vec<Answer> = (0..3).map(|i| bench.send(&[i as f32])).collect();
+    bench.until_queued(3).await;
+    assert_eq!(values(bench.send(&[3.0])).await, [6.0]);
+    for (i, answer) in waiting.into_iter().enumerate() {
+        assert_eq!(values(answer).await, [2.0 * i as f32]);
+    }
+    assert_eq!(bench.executed_rows(), [1, 4]);
+}
+
 #[test]
 fn many_threads_lose_nothing_in_the_intake() {
     let bench = bench(Setup { workers: 1, ..Default::default() });
