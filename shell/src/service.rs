@@ -9,9 +9,12 @@ use crate::contracts::{
 };
 use crate::models::{DataType, ModelIo, Tensor};
 use crate::registry::{LoadedModel, LookupError, Registry};
+use crate::telemetry::prometheus::{self, ServerFigures};
+use crate::telemetry::{self, FailReason};
 use crate::workflow::{LiveRequest, RequestLog, SharedSink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tensorforge_core::Instant;
 use tensorforge_core::batch::LaneError;
 
 /// Why a request does not fit its model.
@@ -228,10 +231,13 @@ impl Service {
     ) -> Result<InferResponse, InferError> {
         let model = self.registry.find(name, version)?;
         let _pending = model.recorder.pending();
-        let started = self.clock.now();
-        let result = self.infer_on(model, request, life).await;
-        if result.is_err() {
-            model.recorder.failed(self.clock.now().since(started));
+        let came = self.clock.now();
+        let asked = demand(&request.parameters);
+        let priority = asked.as_ref().map_or(0, |demand| demand.priority);
+        let result = self.infer_on(model, request, asked, life).await;
+        // The scheduler counts what came as far as that.
+        if let Err(InferError::Request(_)) = &result {
+            model.recorder.failed(priority, self.clock.now().since(came), FailReason::Invalid);
         }
         result
     }
@@ -240,12 +246,13 @@ impl Service {
         &self,
         model: &Arc<LoadedModel>,
         request: InferRequest,
+        demand: Result<Demand, RequestError>,
         life: &Arc<LiveRequest>,
     ) -> Result<InferResponse, InferError> {
         let io = model.executor.io();
         let wanted = wanted_outputs(&model.name, io, &request)?;
         let (inputs, rows) = check_inputs(&model.name, io, request.inputs)?;
-        let demand = demand(&request.parameters)?;
+        let demand = demand?;
         life.admitted();
         let outputs =
             self.scheduler.run_as(model, inputs, rows, demand, life).await.map_err(|source| {
@@ -311,10 +318,30 @@ impl Service {
             (Some(name), None) => self.registry.ready_versions(name)?,
             (Some(name), version) => vec![self.registry.find(name, version)?],
         };
-        let statistics = |model: &Arc<LoadedModel>| {
-            model.recorder.statistics(&model.name, &model.version.to_string())
+        let now = self.clock.now();
+        let statistics = |model: &Arc<LoadedModel>| ModelStatistics {
+            tensorforge: Some(Box::new(model.recorder.figures(now))),
+            ..model.recorder.statistics(&model.name, &model.version.to_string())
         };
         Ok(models.into_iter().map(statistics).collect())
+    }
+
+    /// The figures of the server and of all models, as Prometheus reads them. Takes some
+    /// milliseconds when there are hundreds of models.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let now = self.clock.now();
+        let mut models: Vec<&Arc<LoadedModel>> = self.registry.ready().collect();
+        // In the order in which they came: numbers are never given twice.
+        models.sort_by_key(|model| model.id);
+        let named = models.iter().map(|model| (&*model.name, model.version, &model.recorder));
+        let server = ServerFigures {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: now.since(Instant::ZERO).as_nanos() as f64 / 1e9,
+            ready_models: if self.is_ready() { models.len() as u64 } else { 0 },
+            queued: self.scheduler.queued() as u64,
+        };
+        prometheus::render(&server, &telemetry::collect(named, now))
     }
 
     /// Every model version in the repository, ready or not.

@@ -2,4 +2,5 @@
 
 pub mod onnx;
 pub mod program;
+pub mod prometheus;
 pub mod raw_http;

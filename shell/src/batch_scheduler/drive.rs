@@ -4,6 +4,7 @@
 //! queue, and whoever has the lock takes it from there: its own thread if nobody else is at it, else
 //! the one that is, before it leaves.
 
+use super::count::PartTimes;
 use super::known::{Audit, Known, Step};
 use super::recorded::Recorded;
 use super::signatures::{Alike, Signatures};
@@ -14,6 +15,7 @@ use crate::concurrency::{JobSender, Threads, lock};
 use crate::contracts::Parameters;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
+use crate::telemetry::FailReason;
 use crate::trace::Recorder;
 use crate::workflow::LiveRequest;
 use std::sync::atomic::{Ordering, fence};
@@ -50,6 +52,8 @@ pub(super) struct Pending {
     pub(super) parameters: Parameters,
     /// Told how far it is; further parts of one request have none.
     pub(super) life: Option<Arc<LiveRequest>>,
+    /// The request that it is a part of, if it is not all of one.
+    pub(super) part_of: Option<Arc<PartTimes>>,
     pub(super) ticket: TicketCell,
     pub(super) reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
 }
@@ -221,16 +225,17 @@ impl Shared {
         }
         let is_drained = state.engine.is_drained();
         drop(state);
+        self.carry_out(now, &mut actions);
+        // Empty again but for its room.
+        *lock(&self.spare) = Some(actions);
+        // Told last: who waits for it finds everyone answered and counted.
         if is_drained {
             self.drained.send_replace(true);
         }
-        self.carry_out(&mut actions);
-        // Empty again but for its room.
-        *lock(&self.spare) = Some(actions);
     }
 
     /// What was ordered, once the lock is released: the audit may take its time.
-    fn carry_out(&self, actions: &mut Actions) {
+    fn carry_out(&self, now: Instant, actions: &mut Actions) {
         actions.queued.drain(..).for_each(|life| life.queued());
         let error = actions.error.take();
         let why = error.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -245,14 +250,17 @@ impl Shared {
             self.jobs.send(job);
         }
         for (pending, why) in actions.refused.drain(..) {
+            let error = RunError::Refused(why);
+            pending.failed(now, error.fail_reason());
             // Nobody listens when the sender has gone; then nothing is lost.
-            let _ = pending.reply.send(Err(RunError::Refused(why)));
+            let _ = pending.reply.send(Err(error));
         }
         for (queued, why) in actions.released.drain(..) {
             let error = match why {
                 Dropped::Failed(_) => error.clone().unwrap_or(RunError::Dropped(why)),
                 _ => RunError::Dropped(why),
             };
+            queued.request.payload.failed(now, error.fail_reason());
             let _ = queued.request.payload.reply.send(Err(error));
         }
         actions.notices.drain(..).for_each(|notice| tell(&notice));
@@ -334,6 +342,7 @@ impl State {
     ) -> Option<Instant> {
         if pending.reply.is_closed() {
             // Its sender has gone while it was in the intake.
+            pending.failed(now, FailReason::Canceled);
             return self.wake;
         }
         let signature =
@@ -384,7 +393,7 @@ fn tell(notice: &Notice) {
 /// What the engine ordered, to be carried out once the lock is released.
 #[derive(Default)]
 pub(super) struct Actions {
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
     refused: Vec<(BoxedRequest, Refused)>,
     /// Kept until the lock is released: freeing large tensors takes its time.
     released: Vec<(Queued<BoxedRequest>, Dropped)>,

@@ -1,6 +1,7 @@
 //! Why a request got no answer.
 
 use crate::device::ExecuteError;
+use crate::telemetry::FailReason;
 use tensorforge_core::{Dropped, Refused};
 
 /// Why a request got no answer from its model.
@@ -50,6 +51,21 @@ pub enum RunError {
 impl RunError {
     pub(super) fn not_joined(why: impl ToString) -> Self {
         Self::NotJoined { message: why.to_string() }
+    }
+
+    /// What it counts as in the model's figures.
+    #[must_use]
+    pub const fn fail_reason(&self) -> FailReason {
+        match self {
+            Self::Refused(why) => FailReason::of_refused(*why),
+            Self::Dropped(why) => FailReason::of_dropped(*why),
+            Self::Execute(_)
+            | Self::Panicked { .. }
+            | Self::Hung { .. }
+            | Self::NotJoined { .. } => FailReason::Backend,
+            Self::TooManyRows { .. } => FailReason::Invalid,
+            Self::Stopped => FailReason::Draining,
+        }
     }
 
     /// Whether its timeout passed before its turn.

@@ -5,6 +5,7 @@
 //! lock that is held for a decision (about a microsecond), never while a model runs.
 
 mod assemble;
+mod count;
 mod drive;
 mod error;
 mod known;
@@ -28,6 +29,7 @@ use crate::models::Tensor;
 use crate::registry::LoadedModel;
 use crate::trace::{Recorder, RecorderError, Served};
 use crate::workflow::{LiveRequest, SharedSink};
+use count::{PartTimes, Parted};
 use drive::{Job, Pending, Shared, TicketCell};
 use signatures::Alike;
 use std::collections::HashMap;
@@ -235,15 +237,32 @@ impl BatchScheduler {
         // Where memory is counted, it may allow fewer rows in a batch than the model does.
         let again = self.counts_memory.load(Ordering::Relaxed).then(|| inputs.clone());
         let most = model.config.max_batch;
+        let came = self.shared.clock.now();
+        let fits = if again.is_some() { 1 } else { most as usize };
+        let may_be_cut = model.config.split && rows > fits;
+        let counted =
+            may_be_cut.then(|| Parted::new(self.shared.clock, model, demand.priority, rows));
+        let part_of = counted.as_ref().map(Parted::times);
+        let whole = (inputs, rows);
         let result =
-            match (self.run_in_parts(model, inputs, rows, most, &demand, life).await, again) {
+            match (self.run_in_parts(model, whole, most, &demand, life, part_of).await, again) {
                 (Err(RunError::Refused(Refused::TooLarge { max_items })), Some(inputs))
                     if model.config.split && (1..most).contains(&max_items) =>
                 {
-                    self.run_in_parts(model, inputs, rows, max_items, &demand, life).await
+                    let whole = (inputs, rows);
+                    self.run_in_parts(model, whole, max_items, &demand, life, part_of).await
                 }
                 (result, _) => result,
             };
+        match (counted, &result) {
+            (Some(counted), result) => counted.count(result),
+            (None, Err(error @ RunError::Stopped)) => {
+                // It never left the engine, where it would have been counted.
+                let total = self.shared.clock.now().since(came);
+                model.recorder.failed(demand.priority, total, error.fail_reason());
+            }
+            (None, _) => {}
+        }
         if let Some(turn) = turn {
             turn.comes().await;
         }
@@ -254,21 +273,22 @@ impl BatchScheduler {
     async fn run_in_parts(
         &self,
         model: &Arc<LoadedModel>,
-        inputs: Vec<Tensor>,
-        rows: usize,
+        (inputs, rows): split::Part,
         most: u32,
         demand: &Demand,
         life: &Arc<LiveRequest>,
+        part_of: Option<&Arc<PartTimes>>,
     ) -> Result<Vec<Tensor>, RunError> {
         match split::parts(&model.config, model.executor.io(), &inputs, rows, most)? {
             None => {
-                let mut whole = self.start_part(model, inputs, rows, demand, Some(life));
+                let mut whole = self.start_part(model, inputs, rows, demand, Some(life), part_of);
                 poll_fn(|context| whole.poll_answer(context)).await
             }
             Some(parts) => {
                 let mut life = Some(life);
-                let start =
-                    |(inputs, rows)| self.start_part(model, inputs, rows, demand, life.take());
+                let start = |(inputs, rows)| {
+                    self.start_part(model, inputs, rows, demand, life.take(), part_of)
+                };
                 split::answer(parts.into_iter().map(start).collect()).await
             }
         }
@@ -282,6 +302,7 @@ impl BatchScheduler {
         rows: usize,
         demand: &Demand,
         life: Option<&Arc<LiveRequest>>,
+        part_of: Option<&Arc<PartTimes>>,
     ) -> Waiting<'_> {
         let (reply, answer) = oneshot::channel();
         let ticket = TicketCell::default();
@@ -298,6 +319,7 @@ impl BatchScheduler {
             alike,
             parameters,
             life: life.map(Arc::clone),
+            part_of: part_of.map(Arc::clone),
             ticket: Arc::clone(&ticket),
             reply,
         };

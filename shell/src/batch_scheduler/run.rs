@@ -2,12 +2,12 @@
 
 use super::drive::{Job, Pending, Shared};
 use super::watch::{Ended, Watched};
-use super::{RunError, assemble};
+use super::{RunError, assemble, count};
 use crate::contracts::Parameters;
 use crate::device::ExecuteError;
 use crate::models::Tensor;
 use crate::registry::LoadedModel;
-use crate::telemetry::ExecutionTimes;
+use crate::telemetry::{BatchRecord, ExecutionTimes, FailReason};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tensorforge_core::{Event, Failure};
 
@@ -20,6 +20,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
     requests.retain(|queued| {
         let wanted = !queued.request.payload.reply.is_closed();
         if !wanted {
+            queued.request.payload.failed(shared.clock.now(), FailReason::Canceled);
             gone.push(queued.request.key.signature);
         }
         wanted
@@ -68,27 +69,39 @@ pub(super) fn run(shared: &Shared, job: Job) {
     let took = ended.since(started);
     match executed {
         Ok(executed) => {
-            let items = work.iter().map(|work| work.rows as u64).sum();
-            let waits: Vec<_> = requests
-                .iter()
-                .map(|queued| queued.request.payload.arrived)
-                .map(|arrived| (started.since(arrived), ended.since(arrived)))
-                .collect();
+            let Executed { answers, rows, times } = executed;
+            let record = BatchRecord {
+                now: ended,
+                priority: batch.priority(),
+                // Not those that it was closed with: some may have been given up since.
+                items: work.iter().map(|work| work.rows as u64).sum(),
+                padded: rows,
+                max_items: if model.executor.io().batches {
+                    model.config.max_batch.into()
+                } else {
+                    1
+                },
+                reason: batch.reason(),
+                times,
+            };
+            let latencies: Vec<_> =
+                requests.iter().map(|queued| ended.since(queued.request.payload.arrived)).collect();
             // Counted before anyone is answered: whoever has an answer finds it in the statistics.
-            model.recorder.succeeded(items, executed.times, &waits);
+            model.recorder.batch(&record, &count::answered(&requests, times, started, ended));
             gone.extend(requests.iter().map(|queued| queued.request.key.signature));
-            for (queued, outputs) in requests.into_iter().zip(executed.answers) {
+            for (queued, outputs) in requests.into_iter().zip(answers) {
                 let _ = queued.request.payload.reply.send(Ok(outputs));
             }
             shared.decide(|state, now, actions| {
                 actions.left.extend(gone);
-                let latencies = waits.iter().map(|&(_, latency)| latency);
+                let latencies = latencies.into_iter();
                 actions.known.executed(model.id, batch.padded(), took, latencies, now);
                 state.engine.handle(now, Event::Finished { batch, took, memory: None }, actions)
             });
         }
         Err(error) => {
             tracing::debug!(?model, %error, requests = requests.len(), "batch failed");
+            model.recorder.batch_failed(batch.priority());
             let failure = match &error {
                 RunError::Execute(ExecuteError::OutOfMemory { .. }) => Failure::OutOfMemory,
                 _ => Failure::Failed,
@@ -136,6 +149,8 @@ fn execute_caught(
 struct Executed {
     /// The outputs of each request.
     answers: Vec<Vec<Tensor>>,
+    /// Rows that ran, padding among them.
+    rows: u64,
     times: ExecutionTimes,
 }
 
@@ -176,8 +191,10 @@ fn execute(
         let (got, want) = (outputs.len(), io.outputs.len());
         return Err(bad_output(format!("{got} outputs instead of {want}")).into());
     }
+    let mut rows_run = 1;
     let answers = if io.batches {
         let padded = inputs.first().map_or(0, |input| input.shape()[0]);
+        rows_run = padded as u64;
         let mut answers = vec![Vec::with_capacity(outputs.len()); work.len()];
         for output in &outputs {
             if output.shape().first() != Some(&padded) {
@@ -199,7 +216,7 @@ fn execute(
         infer: ran.since(joined),
         output: split.since(ran),
     };
-    Ok(Executed { answers, times })
+    Ok(Executed { answers, rows: rows_run, times })
 }
 
 /// The rows to run `rows` with: by the sizes that the executor has ready, and those configured.

@@ -64,7 +64,7 @@ impl Watched {
         else {
             return None;
         };
-        let after = self.limit;
+        let (after, priority) = (self.limit, batch.priority());
         tracing::error!(batch = batch.number(), ?after, "an execution hangs and is given up");
         shared.decide(|state, now, actions| {
             let signatures = requests.iter().map(|queued| queued.request.key.signature);
@@ -73,8 +73,13 @@ impl Watched {
         });
         *stage = Stage::GivenUp(batch);
         drop(stage);
+        let (error, now) = (RunError::Hung { after }, shared.clock.now());
+        if let Some(first) = requests.first() {
+            first.request.payload.model.recorder.batch_failed(priority);
+        }
         for queued in requests {
-            let _ = queued.request.payload.reply.send(Err(RunError::Hung { after }));
+            queued.request.payload.failed(now, error.fail_reason());
+            let _ = queued.request.payload.reply.send(Err(error.clone()));
         }
         Some(self.thread)
     }

@@ -4,9 +4,12 @@
 //! holds the messages. Sources: the protocol's `inference_rest` specification and Triton's
 //! extensions `binary_tensor_data` and `statistics`.
 
+mod figures;
 mod json_data;
 mod parameters;
 pub mod rest;
+
+pub use figures::{BatchFigures, LevelFigures, ModelFigures, RecentFigures, TimeFigures};
 
 use crate::models::{Tensor, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -138,7 +141,7 @@ pub struct BatchStatistics {
 }
 
 /// One model version's figures since it was loaded.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ModelStatistics {
     /// The model's name.
     pub name: String,
@@ -157,10 +160,13 @@ pub struct ModelStatistics {
     pub inference_stats: InferStatistics,
     /// Executions by batch size.
     pub batch_stats: Vec<BatchStatistics>,
+    /// What Triton's extension has no place for. Its clients leave out what they do not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensorforge: Option<Box<ModelFigures>>,
 }
 
 /// `GET /v2/models/MODEL/stats`
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct StatisticsResponse {
     /// One entry for each model version asked for.
     pub model_stats: Vec<ModelStatistics>,

@@ -8,6 +8,7 @@ use crate::contracts::{
     InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
 };
 use crate::service::Service;
+use crate::telemetry::prometheus;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
@@ -68,6 +69,7 @@ pub(super) fn router(service: Arc<Service>, limits: ServerLimits) -> Router {
         .route("/v2/health/live", get(|| async {}))
         .route("/v2/health/ready", get(server_ready))
         .route("/v2/models/stats", get(statistics))
+        .route("/metrics", get(metrics))
         .route("/v2/repository/index", post(index))
         .merge(model("/v2/models/{model}"))
         .merge(model("/v2/models/{model}/versions/{version}"))
@@ -138,6 +140,15 @@ async fn model_statistics(
 
 async fn statistics(State(app): State<App>) -> Result<Json<StatisticsResponse>, ApiError> {
     Ok(Json(StatisticsResponse { model_stats: app.service.statistics(None, None)? }))
+}
+
+async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+    // With many models this takes longer than connections that share a thread should wait.
+    let text = blocking_if(true, move || app.service.metrics()).await?;
+    let mut response = Response::new(Body::from(text));
+    let content_type = HeaderValue::from_static(prometheus::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
 }
 
 /// What `POST /v2/repository/index` may ask for.

@@ -1,4 +1,5 @@
 mod care;
+mod figures;
 mod forms;
 mod replayed;
 
