@@ -77,8 +77,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     starve_after: Duration,
 
-    /// MiB of memory that running batches may take together: by what each model takes when it is loaded, or
-    /// what `memory` in its config.toml says
+    /// MiB of memory that running batches may take together, of models whose part is known: by `memory` in
+    /// their config.toml, or from their executor
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory: Option<u32>,
 
@@ -250,15 +250,7 @@ fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Re
             instances: config.instances as usize,
             onnxruntime: args.onnxruntime.clone(),
         };
-        let executor = cpu::load(path, &options)?;
-        if args.memory.is_none() || config.memory.is_some() {
-            return Ok(executor);
-        }
-        Ok(cpu::measured(executor, config.max_batch as usize).unwrap_or_else(|(executor, why)| {
-            let path = path.display();
-            notice(&format!("warning: the memory of {path} is not counted: {why}; say `memory` in its config.toml"));
-            executor
-        }))
+        cpu::load(path, &options)
     };
     let adjust = |config: &mut ModelConfig| {
         config.backend = args.backend.unwrap_or(config.backend);
