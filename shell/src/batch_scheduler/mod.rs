@@ -32,13 +32,12 @@ use signatures::Alike;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tensorforge_core::batch::{LaneError, PoolId};
-use tensorforge_core::{Event, Instant, ModelId, Refused};
+use tensorforge_core::{Event, Instant, ModelId};
 use tokio::sync::oneshot;
 use turnstile::Turnstile;
 
@@ -68,7 +67,6 @@ pub struct BatchScheduler {
     shared: Arc<Shared>,
     /// Of the models and priorities that answer in order.
     turnstiles: Mutex<HashMap<(ModelId, u8), Arc<Turnstile>>>,
-    counts_memory: AtomicBool,
     timer: Option<JoinHandle<()>>,
     workers: Option<WorkerPool<Job>>,
 }
@@ -114,8 +112,8 @@ impl BatchScheduler {
                 .name("timer".into())
                 .spawn(move || shared.keep_time(&threads))?
         };
-        let (turnstiles, counts_memory) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { shared, turnstiles, counts_memory, timer: Some(timer), workers: Some(workers) })
+        let turnstiles = Mutex::default();
+        Ok(Self { shared, turnstiles, timer: Some(timer), workers: Some(workers) })
     }
 
     /// Makes a model known, as its configuration says.
@@ -182,7 +180,6 @@ impl BatchScheduler {
 
     /// Bytes of memory that running batches may take together, of models whose part is known.
     pub fn set_memory(&self, bytes: u64) {
-        self.counts_memory.store(true, Ordering::Relaxed);
         self.shared.with_state(|state| state.engine.set_memory(PoolId(0), bytes));
         self.shared.tick();
     }
@@ -227,46 +224,28 @@ impl BatchScheduler {
     ) -> Result<Vec<Tensor>, RunError> {
         // Taken before the request waits, given back when it is answered or given up.
         let turn = self.turnstile(model, demand.priority).map(|turnstile| turnstile.enter());
-        // Where memory is counted, it may allow fewer rows in a batch than the model does.
-        let again = self.counts_memory.load(Ordering::Relaxed).then(|| inputs.clone());
-        let most = model.config.max_batch;
-        let result =
-            match (self.run_in_parts(model, inputs, rows, most, &demand, life).await, again) {
-                (Err(RunError::Refused(Refused::TooLarge { max_items })), Some(inputs))
-                    if model.config.split && (1..most).contains(&max_items) =>
-                {
-                    self.run_in_parts(model, inputs, rows, max_items, &demand, life).await
-                }
-                (result, _) => result,
-            };
+        let config = &model.config;
+        let result = match split::parts(config, model.executor.io(), &inputs, rows) {
+            Ok(None) => {
+                let mut whole = self.start_part(model, inputs, rows, &demand, Some(life));
+                poll_fn(|context| whole.poll_answer(context)).await
+            }
+            Ok(Some(parts)) => {
+                let mut life = Some(life);
+                let parts: Vec<_> = parts
+                    .into_iter()
+                    .map(|(inputs, rows)| {
+                        self.start_part(model, inputs, rows, &demand, life.take())
+                    })
+                    .collect();
+                split::answer(parts).await
+            }
+            Err(error) => Err(error),
+        };
         if let Some(turn) = turn {
             turn.comes().await;
         }
         result
-    }
-
-    /// Runs a request, cut into parts of `most` rows if it has more.
-    async fn run_in_parts(
-        &self,
-        model: &Arc<LoadedModel>,
-        inputs: Vec<Tensor>,
-        rows: usize,
-        most: u32,
-        demand: &Demand,
-        life: &Arc<LiveRequest>,
-    ) -> Result<Vec<Tensor>, RunError> {
-        match split::parts(&model.config, model.executor.io(), &inputs, rows, most)? {
-            None => {
-                let mut whole = self.start_part(model, inputs, rows, demand, Some(life));
-                poll_fn(|context| whole.poll_answer(context)).await
-            }
-            Some(parts) => {
-                let mut life = Some(life);
-                let start =
-                    |(inputs, rows)| self.start_part(model, inputs, rows, demand, life.take());
-                split::answer(parts.into_iter().map(start).collect()).await
-            }
-        }
     }
 
     /// Lets a request, or a part of one, wait for its batch.

@@ -9,7 +9,7 @@ use std::task::Poll;
 /// The inputs of one part, and its rows.
 pub(super) type Part = (Vec<Tensor>, usize);
 
-/// Cuts a request into parts of at most `most` rows, in order. The parts share its memory. `None`
+/// Cuts a request into parts of at most `max_batch` rows, in order. The parts share its memory. `None`
 /// for one that fits, or that the model does not allow to be cut.
 ///
 /// # Errors
@@ -19,9 +19,8 @@ pub(super) fn parts(
     io: &ModelIo,
     inputs: &[Tensor],
     rows: usize,
-    most: u32,
 ) -> Result<Option<Vec<Part>>, RunError> {
-    let most = most as usize;
+    let most = config.max_batch as usize;
     if !config.split || !io.batches || rows <= most {
         return Ok(None);
     }
@@ -107,7 +106,7 @@ mod batch_scheduler {
             let config = ModelConfig { max_batch, ..Default::default() };
             let whole = tensor(rows, width);
             let most = max_batch as usize;
-            match parts(&config, &io(true), std::slice::from_ref(&whole), rows, max_batch).unwrap() {
+            match parts(&config, &io(true), std::slice::from_ref(&whole), rows).unwrap() {
                 None => prop_assert!(rows <= most),
                 Some(parts) => {
                     prop_assert_eq!(parts.len(), rows.div_ceil(most));
@@ -123,8 +122,8 @@ mod batch_scheduler {
     #[test]
     fn what_would_fill_the_queue_alone_is_refused() {
         let config = ModelConfig { max_batch: 4, max_queued: 3, ..Default::default() };
-        assert_eq!(parts(&config, &io(true), &[tensor(12, 1)], 12, 4).unwrap().unwrap().len(), 3);
-        let error = parts(&config, &io(true), &[tensor(13, 1)], 13, 4).unwrap_err();
+        assert_eq!(parts(&config, &io(true), &[tensor(12, 1)], 12).unwrap().unwrap().len(), 3);
+        let error = parts(&config, &io(true), &[tensor(13, 1)], 13).unwrap_err();
         assert_eq!(error, RunError::TooManyRows { most: 12 });
     }
 

@@ -78,7 +78,7 @@ impl From<InferError> for ApiError {
 }
 
 fn run_status(error: &RunError) -> (StatusCode, Option<Duration>) {
-    use Dropped::{CircuitOpen, Displaced, Expired, NoMemory};
+    use Dropped::{CircuitOpen, Displaced, Expired};
     match error {
         RunError::Refused(why) => (refused_status(*why), why.retry_after()),
         RunError::Dropped(Displaced { retry_after, .. }) => {
@@ -88,9 +88,7 @@ fn run_status(error: &RunError) -> (StatusCode, Option<Duration>) {
             (StatusCode::SERVICE_UNAVAILABLE, Some(*retry_after))
         }
         RunError::Dropped(Expired) | RunError::Hung { .. } => (StatusCode::GATEWAY_TIMEOUT, None),
-        RunError::TooManyRows { .. } | RunError::Dropped(NoMemory) => {
-            (StatusCode::BAD_REQUEST, None)
-        }
+        RunError::TooManyRows { .. } => (StatusCode::BAD_REQUEST, None),
         RunError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, None),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
     }
@@ -131,9 +129,6 @@ mod batch_scheduler {
             (refused(Refused::Priority { priorities: 2 }), 400, None),
             (refused(Refused::Late), 504, None),
             (RunError::Dropped(Dropped::Expired), 504, None),
-            (RunError::Dropped(Dropped::NoMemory), 400, None),
-            (RunError::TooManyRows { most: 1 }, 400, None),
-            (RunError::Hung { after: std::time::Duration::from_secs(1) }, 504, None),
         ] {
             let source = error.clone();
             let error_response =

@@ -173,46 +173,6 @@ async fn sizes_that_are_configured_reach_an_executor_that_takes_any() {
     assert_eq!(bench.executed_rows(), [4]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn batches_stay_within_the_memory_there_is() {
-    let memory = Some(crate::config::MemoryConfig { fixed_kib: 1024, per_item_kib: 1024 });
-    let config = ModelConfig { memory, ..Default::default() };
-    let bench = bench(Setup { config, gated: true, ..Default::default() });
-    bench.scheduler.set_memory(5 << 20);
-    let first = bench.occupy();
-    let others: Vec<Answer> = (1..=10).map(|i| bench.send(&[i as f32])).collect();
-    bench.until_queued(10).await;
-    // Four items and the fixed part fill the memory; the last two wait no longer than the others.
-    bench.open(4);
-    values(first).await;
-    for (i, other) in others.into_iter().enumerate() {
-        assert_eq!(values(other).await, [2.0 * (i + 1) as f32]);
-    }
-    assert_eq!(bench.executed_rows(), [1, 4, 4, 2]);
-    // One of more rows runs in parts that fit.
-    bench.open(2);
-    assert_eq!(values(bench.send(&[1.0; 5])).await, [2.0; 5]);
-    assert_eq!(bench.executed_rows()[4..], [4, 1]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_finds_no_memory_runs_again_in_halves() {
-    let setup = Setup { gated: true, most_rows: Some(3), ..Default::default() };
-    let bench = bench(setup);
-    let first = bench.occupy();
-    let others: Vec<Answer> = (1..=8).map(|i| bench.send(&[i as f32])).collect();
-    bench.until_queued(8).await;
-    // One; eight, four and four fail for want of memory; four of two.
-    bench.open(8);
-    values(first).await;
-    for (i, other) in others.into_iter().enumerate() {
-        assert_eq!(values(other).await, [2.0 * (i + 1) as f32]);
-    }
-    let executed = bench.executed_rows();
-    assert_eq!(executed[..2], [1, 8]);
-    assert!(executed[2..].iter().all(|&rows| rows <= 4), "{executed:?}");
-}
-
 #[test]
 fn many_threads_lose_nothing_in_the_intake() {
     let bench = bench(Setup { workers: 1, ..Default::default() });

@@ -22,8 +22,6 @@ struct Doubler {
     gate: Option<Gate>,
     /// Holds only executions with this value.
     gated_value: Option<f32>,
-    /// More rows find no memory.
-    most_rows: Option<usize>,
     padded_rows: usize,
 }
 
@@ -71,10 +69,6 @@ impl Executor for Doubler {
             gate.entered.send(()).expect("the test waits");
             lock(&gate.go_on).recv().expect("the test opens the gate");
         }
-        if self.most_rows.is_some_and(|most| inputs[0].shape()[0] > most) {
-            let message = "a planted lack".into();
-            return Err(ExecuteError::OutOfMemory { backend: "doubler", message });
-        }
         if values.contains(&POISON) {
             return Err(ExecuteError::Failed { backend: "doubler", message: "poison".into() });
         }
@@ -105,7 +99,6 @@ struct Setup {
     config: ModelConfig,
     gated: bool,
     gated_value: Option<f32>,
-    most_rows: Option<usize>,
     padded_rows: usize,
     workers: usize,
     trace: Option<replayed::Buffer>,
@@ -117,7 +110,6 @@ impl Default for Setup {
             config: ModelConfig::default(),
             gated: false,
             gated_value: None,
-            most_rows: None,
             padded_rows: 0,
             workers: 2,
             trace: None,
@@ -141,7 +133,6 @@ fn bench(setup: Setup) -> Bench {
         told: Mutex::default(),
         gate: setup.gated.then_some(gate),
         gated_value: setup.gated_value,
-        most_rows: setup.most_rows,
         padded_rows: setup.padded_rows,
     });
     let model = Arc::new(LoadedModel {

@@ -12,13 +12,11 @@
 //! within rounding. `BYTES` elements are ONNX strings and so must be UTF-8; ONNX Runtime takes
 //! none with a NUL byte in it. An input whose rank the model leaves open shows as a scalar.
 
-mod footprint;
 pub mod onnxruntime;
 mod signature;
 mod tract;
 
 pub use crate::config::Backend;
-pub use footprint::measured;
 
 use super::{Executor, LoadError};
 use serde::Serialize;
