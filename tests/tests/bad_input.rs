@@ -356,6 +356,8 @@ mod bad_input {
             (&["--arrivals", "poison"], "choose poisson, uniform, bursty, or name a trace"),
             (&["--arrivals", "./trace.csv", "--rate", "5"], "leave --rate out, or the trace"),
             (&["--scenarios", "--rate", "5"], "--rate"),
+            (&["--model", "digits"], "--model chooses from a recording"),
+            (&["--model", "digits", "--arrivals", "README.md"], "README.md is none"),
         ] {
             let ended = program::run(&[&["simulate"], options].concat());
             let complaint = String::from_utf8(ended.stderr).unwrap();

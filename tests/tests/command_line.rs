@@ -143,6 +143,24 @@ mod command_line {
     }
 
     #[test]
+    fn simulate_plays_what_a_server_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = folder.path().join("recording.jsonl");
+        let recording = recording.to_str().unwrap();
+        let server = Server::start(&["--record", recording]);
+        for _ in 0..3 {
+            let asked = run(&["infer", "digits", SEVEN, "--url", server.url()]);
+            assert_eq!(asked.status.code(), Some(0), "{}", text(&asked.stderr));
+        }
+        server.signal("TERM");
+        assert!(server.wait().success());
+        let ended = run(&["--json", "simulate", "--arrivals", recording, "--model", "digits"]);
+        assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+        let report = json(&ended);
+        assert_eq!((&report["requests"], &report["answered"]), (&3.into(), &3.into()), "{report}");
+    }
+
+    #[test]
     fn simulate_compares_and_draws() {
         let folder = tempfile::tempdir().unwrap();
         let plot = folder.path().join("policy.svg");

@@ -3,6 +3,7 @@
 mod options;
 mod picture;
 mod plot;
+mod recording;
 mod trace;
 
 use super::svg::PlotFile;
@@ -35,7 +36,8 @@ Examples:
 A trace is CSV with a head, or one JSON object a line; only `at` has to be there:
   at,shape,priority,items,deadline             {\"at\": 0.0021, \"priority\": 7}
   0.0021,0,7,1,0.0521                          {\"at\": \"2.5ms\", \"shape\": 1, \"items\": 4}
-Times are seconds from the start, or have a unit; they ascend.
+Times are seconds from the start, or have a unit; they ascend. What `tensorforge serve --record FILE`
+wrote is a trace too: its requests are played to the policy given here, not to that of the server.
 
 Equal options give equal figures, to the last bit. Time spent deciding, in sockets and in copying is
 not part of it. The others are models written from their sources, at their best documented settings:
@@ -49,6 +51,10 @@ pub(super) struct Args {
     /// Requests a second [default: 2000]
     #[arg(allow_hyphen_values = true, short, long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
+
+    /// The model whose requests to take, where a server recorded those of several
+    #[arg(long, value_name = "NAME[/VERSION]")]
+    model: Option<String>,
 
     /// How many requests [default: 100000, or the whole trace]
     #[arg(allow_hyphen_values = true, short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(trace::MOST)))]
@@ -120,7 +126,7 @@ pub(super) struct Args {
 
     /// Compare them on the four scenarios of tensorforge::simulation instead
     #[arg(long, conflicts_with_all = [
-        "compare", "plot", "arrivals", "rate", "high_share", "shapes", "timeout", "base", "per_item",
+        "compare", "plot", "arrivals", "model", "rate", "high_share", "shapes", "timeout", "base", "per_item",
         "curve", "shape_costs", "max_batch", "max_wait", "preferred", "eager", "instances",
         "max_queued", "displace",
     ])]
@@ -153,11 +159,15 @@ impl Args {
                         .help(format!("leave {option} out, or the trace")));
                     }
                 }
-                let mut arrivals = trace::read(path)?;
+                let mut arrivals = trace::read(path, self.model.as_deref())?;
                 arrivals.truncate(self.requests.unwrap_or(u32::MAX) as usize);
                 return Ok(arrivals);
             }
         };
+        if self.model.is_some() {
+            return Err(CliError::usage("--model chooses from a recording, and there is none")
+                .help("name what `tensorforge serve --record FILE` wrote with --arrivals FILE"));
+        }
         let workload = Workload {
             shapes: Shapes::Alternating(self.shapes.unwrap_or(1)),
             high_share: self.high_share.unwrap_or(0.0),

@@ -1,6 +1,7 @@
-//! Recorded arrivals: CSV with a head, or one JSON object a line.
+//! Recorded arrivals: CSV with a head, one JSON object a line, or what a server recorded.
 
 use super::options::time_of;
+use super::recording::{self, is_recording};
 use crate::cli::CliError;
 use crate::simulation::Arrival;
 use serde::Deserialize;
@@ -35,26 +36,35 @@ enum Value {
     Text(String),
 }
 
-/// The arrivals that a file holds.
+/// The arrivals that a file holds; those of `model`, where a server recorded those of several.
 ///
 /// # Errors
 /// [`CliError`] names the file, and the line that is wrong.
-pub(super) fn read(path: &Path) -> Result<Vec<Arrival>, CliError> {
+pub(super) fn read(path: &Path, model: Option<&str>) -> Result<Vec<Arrival>, CliError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         CliError::unusable(format!("cannot read {}: {error}", path.display())).help(
             "name a file of CSV with the head at,shape,priority,items,deadline, or JSON lines",
         )
     })?;
-    parse(&text).map_err(|(line, what)| {
+    let recording = text.lines().next().is_some_and(is_recording);
+    if model.is_some() && !recording {
+        let path = path.display();
+        return Err(CliError::usage(format!("--model chooses from a recording; {path} is none"))
+            .help(
+                "leave --model out, or name a file that `tensorforge serve --record FILE` wrote",
+            ));
+    }
+    let arrivals = if recording { recording::arrivals(&text, model) } else { parse(&text) };
+    arrivals.map_err(|(line, what)| {
         CliError::unusable(format!("{}:{line}: {what}", path.display())).help(
-            "each line has `at` in seconds or with a unit, ascending; `tensorforge simulate --help` \
-             shows both forms",
+            "each line has `at` in seconds or with a unit, ascending, or is of a server's recording; \
+             `tensorforge simulate --help` shows the forms",
         )
     })
 }
 
 /// The line that is wrong, counted from 1, and what is wrong with it.
-type Wrong = (usize, String);
+pub(super) type Wrong = (usize, String);
 
 fn parse(text: &str) -> Result<Vec<Arrival>, Wrong> {
     let lines = (1..).zip(text.lines().map(str::trim));
