@@ -17,6 +17,7 @@ pub mod registry;
 pub mod resilience;
 pub mod server;
 pub mod service;
+pub mod simulation;
 pub mod statistics;
 pub mod telemetry;
 pub mod trace;

@@ -60,6 +60,7 @@ mod architecture {
                     "routing",
                     "policy",
                     "resilience",
+                    "simulation",
                 ],
                 may_name_each_other: true,
             },

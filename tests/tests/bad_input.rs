@@ -322,4 +322,80 @@ mod bad_input {
             assert!(code == 2 || complaint.contains("help: "), "{arguments:?}: {complaint}");
         }
     }
+
+    #[test]
+    fn a_simulation_that_makes_no_sense_is_refused_by_the_name_of_its_option() {
+        for (options, words) in [
+            (&["--rate", "0"][..], "--rate"),
+            (&["--rate", "-5"], "--rate"),
+            (&["--rate", "NaN"], "requests a second are a number from 0.001"),
+            (&["--rate", "inf"], "--rate"),
+            (&["-n", "0"], "--requests"),
+            (&["--high-share", "1.5"], "a share is a number from 0 to 1"),
+            (&["--high-share", "NaN"], "--high-share"),
+            (&["--shapes", "0"], "--shapes"),
+            (&["--shape-costs", "1,0"], "--shape-costs"),
+            (&["--timeout", "0"], "must be longer than 0"),
+            (&["--base", "5"], "'5' is no length of time; write it such as"),
+            (&["--base", "-1ms"], "--base"),
+            (&["--base", "0", "--per-item", "0"], "--base and --per-item are both 0"),
+            (&["--curve", "1:3ms,8:2ms"], "negative slope"),
+            (&["--curve", "8:3ms,1:2ms"], "sort the points"),
+            (&["--curve", "1"], "write points such as 1:2ms,8:3ms,32:8ms"),
+            (&["--curve", "1:2ms", "--base", "1ms"], "--base"),
+            (&["--max-batch", "0"], "--max-batch"),
+            (&["--max-batch", "-1"], "--max-batch"),
+            (&["--max-wait", "-1ms"], "'-1ms' is no length of time"),
+            (&["--max-wait", "8=1ms"], "priorities are 0 to 7"),
+            (&["--max-wait", "soon"], "--max-wait"),
+            (&["--preferred", "8,4"], "--preferred: sizes must ascend"),
+            (&["--preferred", "0"], "--preferred: a size must be at least 1"),
+            (&["--preferred", "64"], "max_items, which is 32"),
+            (&["--instances", "0"], "--instances"),
+            (&["--max-queued", "0"], "--max-queued"),
+            (&["--arrivals", "poison"], "choose poisson, uniform, bursty, or name a trace"),
+            (&["--arrivals", "./trace.csv", "--rate", "5"], "leave --rate out, or the trace"),
+            (&["--scenarios", "--rate", "5"], "--rate"),
+            (&["--model", "digits"], "--model chooses from a recording"),
+            (&["--model", "digits", "--arrivals", "README.md"], "README.md is none"),
+        ] {
+            let ended = program::run(&[&["simulate"], options].concat());
+            let complaint = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(2), "{options:?}: {complaint}");
+            assert!(complaint.contains(words), "{options:?}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_makes_no_sense_is_refused_by_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("trace.csv");
+        let name = trace.to_str().unwrap();
+        for (content, words) in [
+            ("at\n2\n1\n", "trace.csv:3: at 1 s it is out of order"),
+            ("at,priority\n0,9\n", "trace.csv:2: priority is 9"),
+            ("at,items\n0,0\n", "trace.csv:2: items is 0"),
+            ("at\n0\nNaN\n", "trace.csv:3: at is NaN"),
+            ("{\"at\": 0}\n{\"at\": \"soon\"}\n", "trace.csv:2: at: 'soon'"),
+            ("time\n0\n", "trace.csv:1: 'time' is no column"),
+            ("", "trace.csv:1: it has no requests"),
+            ("\u{feff}\u{0}", "trace.csv:1"),
+        ] {
+            write(&trace, content.as_bytes());
+            let ended = program::run(&["simulate", "--arrivals", name]);
+            let complaint = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(4), "{content:?}: {complaint}");
+            assert!(complaint.contains(words), "{content:?}: {complaint}");
+            assert!(complaint.contains("help: "), "{content:?}: {complaint}");
+        }
+        for (arguments, words) in [
+            (["--arrivals", "/nowhere/trace.csv"], "cannot read /nowhere/trace.csv"),
+            (["--plot", "/nowhere/policy.svg"], "cannot write /nowhere/policy.svg"),
+        ] {
+            let ended = program::run(&[&["simulate"], &arguments[..]].concat());
+            let complaint = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(4), "{arguments:?}: {complaint}");
+            assert!(complaint.contains(words), "{arguments:?}: {complaint}");
+        }
+    }
 }

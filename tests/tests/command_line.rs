@@ -87,6 +87,104 @@ mod command_line {
         }
     }
 
+    /// Without a server: the figures must follow from the options alone.
+    #[test]
+    fn simulate_plays_a_policy_and_equal_options_give_equal_figures() {
+        let options = ["--json", "simulate", "-n", "2000", "--high-share", "0.2", "--seed", "3"];
+        let once = run(&options);
+        assert_eq!(once.status.code(), Some(0), "{}", text(&once.stderr));
+        assert_eq!(once.stdout, run(&options).stdout);
+        let report = json(&once);
+        assert_eq!((&report["requests"], &report["answered"]), (&2000.into(), &2000.into()));
+        let priorities = report["priorities"].as_array().unwrap();
+        let came: u64 = priorities.iter().map(|of| of["requests"].as_u64().unwrap()).sum();
+        assert_eq!((priorities.len(), came), (2, 2000), "{report}");
+        let other = json(&run(&[&options[..7], &["4"]].concat()));
+        assert_ne!(report, other, "another seed");
+    }
+
+    #[test]
+    fn simulate_reads_traces_and_follows_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        // Ten milliseconds a batch of two: the first runs alone, the last two share a batch, in
+        // which the higher is; the one between is late when the first has run.
+        let lines = [("0", 0, ""), ("0.001", 0, "0.005"), ("0.002", 0, ""), ("0.003", 7, "")];
+        let csv = lines.map(|(at, priority, deadline)| format!("{at},{priority},{deadline}\n"));
+        let csv = format!("at,priority,deadline\n{}", csv.concat());
+        let object = |(at, priority, deadline): (&str, u8, &str)| match deadline {
+            "" => format!("{{\"at\": {at}, \"priority\": {priority}}}\n"),
+            _ => format!("{{\"at\": {at}, \"priority\": {priority}, \"deadline\": {deadline}}}\n"),
+        };
+        for (name, content) in [("trace.csv", csv), ("trace.jsonl", lines.map(object).concat())] {
+            std::fs::write(path(name), content).unwrap();
+            let ended = run(&[
+                "--json",
+                "simulate",
+                "--arrivals",
+                &path(name),
+                "--curve",
+                "1:10ms",
+                "--max-batch",
+                "2",
+                "--max-wait",
+                "0",
+            ]);
+            assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+            let report = json(&ended);
+            assert_eq!(report["shed"], serde_json::json!({ "expired": 1 }), "{name}: {report}");
+            assert_eq!(report["sizes"], serde_json::json!([0, 1, 1]), "{name}: {report}");
+            let high = &report["priorities"][1];
+            assert_eq!(high["priority"], 7);
+            // Came at 3, began at 10, done at 20.
+            let latency = high["latency_ms"]["max"].as_f64().unwrap();
+            assert!((latency - 17.0).abs() < 1e-9, "{latency}");
+        }
+    }
+
+    #[test]
+    fn simulate_plays_what_a_server_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = folder.path().join("recording.jsonl");
+        let recording = recording.to_str().unwrap();
+        let server = Server::start(&["--record", recording]);
+        for _ in 0..3 {
+            let asked = run(&["infer", "digits", SEVEN, "--url", server.url()]);
+            assert_eq!(asked.status.code(), Some(0), "{}", text(&asked.stderr));
+        }
+        server.signal("TERM");
+        assert!(server.wait().success());
+        let ended = run(&["--json", "simulate", "--arrivals", recording, "--model", "digits"]);
+        assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+        let report = json(&ended);
+        assert_eq!((&report["requests"], &report["answered"]), (&3.into(), &3.into()), "{report}");
+    }
+
+    #[test]
+    fn simulate_compares_and_draws() {
+        let folder = tempfile::tempdir().unwrap();
+        let plot = folder.path().join("policy.svg");
+        let plot = plot.to_str().unwrap();
+        let options = ["simulate", "-n", "2000", "--shapes", "2", "--compare", "--plot", plot];
+        let people = run(&options);
+        let printed = text(&people.stdout);
+        assert_eq!(people.status.code(), Some(0), "{}", text(&people.stderr));
+        for name in ["tensorforge", "triton", "tensorflow serving", "fixed window"] {
+            assert!(printed.lines().any(|line| line.starts_with(name)), "{name}: {printed}");
+        }
+        assert!(!printed.contains('\x1b'), "no colours into a pipe: {printed:?}");
+        let drawn = std::fs::read_to_string(plot).unwrap();
+        assert!(drawn.starts_with("<svg") && drawn.contains("triton"));
+        let programs = json(&run(&[&["--json"], &options[..]].concat()));
+        assert_eq!(programs["reports"].as_array().map(Vec::len), Some(4));
+        let scenarios = json(&run(&["--json", "simulate", "--scenarios", "-n", "500"]));
+        let scenarios = scenarios["scenarios"].as_array().unwrap();
+        assert_eq!(scenarios.len(), 4);
+        for scenario in scenarios {
+            assert_eq!(scenario["batchers"].as_array().map(Vec::len), Some(4), "{scenario}");
+        }
+    }
+
     #[test]
     fn each_failure_has_its_exit_code_and_names_what_failed() {
         let server = Server::start(&[]);

@@ -9,6 +9,8 @@ mod output;
 mod remote;
 mod replay;
 mod serve;
+mod simulate;
+mod svg;
 
 pub use output::{CliError, Output};
 
@@ -27,6 +29,7 @@ Examples:
   tensorforge serve                                   serve the models in ./models
   tensorforge infer digits models/digits/requests/seven.json
   tensorforge load digits --concurrency 32 --plot load.svg
+  tensorforge simulate --rate 2000 --compare          batching in virtual time, no server
 
 Exit codes: 0 done; 1 it failed, or the server answered with an error; 2 wrong usage;
 3 no server answers; 4 a file or model cannot be used; 5 the address cannot be listened on."
@@ -51,6 +54,7 @@ enum Command {
     Load(load::Args),
     Models(models::Args),
     Doctor(doctor::Args),
+    Simulate(Box<simulate::Args>),
     Audit(audit::Args),
     Replay(replay::Args),
 }
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(args, &output),
         Command::Models(args) => models::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
+        Command::Simulate(args) => simulate::run(args, &output),
         Command::Audit(args) => audit::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
     };

@@ -107,6 +107,12 @@ impl CliError {
         Self::new(1, message.into())
     }
 
+    /// The command line asks for what cannot be. Exit code 2.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(2, message.into())
+    }
+
     /// No server answers. Exit code 3.
     #[must_use]
     pub fn unreachable(message: impl Into<String>) -> Self {

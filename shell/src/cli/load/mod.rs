@@ -8,13 +8,12 @@ mod run;
 mod summary;
 
 use super::remote::{self, ServerArgs};
+use super::svg::PlotFile;
 use super::{CliError, Output};
 use crate::config::parse_duration;
 use pace::Pace;
 use run::Load;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Put load on a model of a running server and measure throughput and latency
@@ -88,31 +87,6 @@ impl Args {
     }
 }
 
-struct PlotFile<'a> {
-    path: &'a Path,
-    file: File,
-}
-
-impl<'a> PlotFile<'a> {
-    fn create(path: &'a Path) -> Result<Self, CliError> {
-        // A picture from before stays until there is a new one.
-        let file = File::options().create(true).truncate(false).write(true).open(path);
-        let file = file.map_err(|error| Self::cannot_write(path, &error))?;
-        Ok(Self { path, file })
-    }
-
-    fn write(mut self, report: &summary::Report) -> Result<std::path::Display<'a>, CliError> {
-        let svg = plot::svg(report);
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(svg.as_bytes()));
-        written.map_err(|error| Self::cannot_write(self.path, &error).printed())?;
-        Ok(self.path.display())
-    }
-
-    fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
-        CliError::unusable(format!("cannot write {}: {error}", path.display()))
-    }
-}
-
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -152,7 +126,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             false => output.text(&report.text()),
         }
         if let Some(plot) = plot {
-            let name = plot.write(&report)?;
+            let name = plot.write(&plot::svg(&report))?;
             if !output.is_json() {
                 output.text(&format!("\nplot        {name}"));
             }
