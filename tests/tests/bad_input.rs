@@ -103,8 +103,9 @@ mod bad_input {
         let overflow = image("FP32", "[18446744073709551615,64]", &zeros(64));
         check(400, "more elements than can be addressed", &infer("", &overflow));
         check(400, "has no rows", &infer("", &image("FP32", "[0,64]", &zeros(0))));
-        let rows = infer("", &image("FP32", "[33,64]", &zeros(33 * 64)));
-        check(400, "more rows than one batch may hold, which is 32", &rows);
+        // A thousand batches of 32 rows may wait, but no more.
+        let rows = infer("", &image("FP32", "[32769,64]", &zeros(32769 * 64)));
+        check(400, "more rows than may wait for the model at once, which is 32768", &rows);
         let text = infer("", &image("FP32", "[1,64]", r#""data":["a"]"#));
         check(400, r#"tensor 'image': the string "a" is not a FP32 value"#, &text);
     }

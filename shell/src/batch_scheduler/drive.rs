@@ -5,7 +5,7 @@
 //! the one that is, before it leaves.
 
 use super::count::PartTimes;
-use super::known::{Audit, Known, Step};
+use super::known::{Audit, Known};
 use super::recorded::Recorded;
 use super::signatures::{Alike, Signatures};
 use super::watch::Watched;
@@ -217,8 +217,12 @@ impl Shared {
         for signature in actions.left.drain(..).filter(|&number| number != ALL_ALIKE) {
             state.signatures.release(signature);
         }
-        let steps = actions.notices.iter().filter_map(|notice| actions.known.step(notice, now));
-        actions.steps.extend(steps);
+        for notice in &actions.notices {
+            if let Some(step) = actions.known.step(notice, now) {
+                self.audit.add(step);
+                actions.has_steps = true;
+            }
+        }
         state.known = std::mem::take(&mut actions.known);
         if state.wake != before {
             self.set_timer(state.wake);
@@ -236,6 +240,10 @@ impl Shared {
 
     /// What was ordered, once the lock is released: the audit may take its time.
     fn carry_out(&self, now: Instant, actions: &mut Actions) {
+        // First, so that whoever has an answer finds what it led to on record.
+        if std::mem::take(&mut actions.has_steps) {
+            self.audit.tell();
+        }
         actions.queued.drain(..).for_each(|life| life.queued());
         let error = actions.error.take();
         let why = error.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -264,7 +272,6 @@ impl Shared {
             let _ = queued.request.payload.reply.send(Err(error));
         }
         actions.notices.drain(..).for_each(|notice| tell(&notice));
-        actions.steps.drain(..).for_each(|step| self.audit.tell(&step));
     }
 
     fn set_timer(&self, wake: Option<Instant>) {
@@ -400,7 +407,8 @@ pub(super) struct Actions {
     /// Signatures of the requests that are done with.
     pub(super) left: Vec<u32>,
     notices: Vec<Notice>,
-    steps: Vec<Step>,
+    /// The audit has something to tell.
+    has_steps: bool,
     /// Lent while the engine decides.
     pub(super) known: Known,
     queued: Vec<Arc<LiveRequest>>,

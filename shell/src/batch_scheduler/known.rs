@@ -1,11 +1,12 @@
 //! What the scheduler knows of each model beside its lane: its name, its own closing rule, and the steps
 //! that its failures have led to.
 
+use crate::concurrency::lock;
 use crate::registry::LoadedModel;
 use crate::workflow::SharedSink;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use tensorforge_core::batch::{ClosingRule, Verdict, Waiting};
 use tensorforge_core::engine::Notice;
 use tensorforge_core::machine::{AuditRecord, Outcome};
@@ -130,11 +131,14 @@ pub(super) struct Step {
     at: Instant,
 }
 
-/// Who is told of such steps.
+/// Who is told of such steps, in their order.
 #[derive(Default)]
 pub(super) struct Audit {
     sink: OnceLock<SharedSink>,
-    sequence: AtomicU64,
+    /// Steps that are not told yet.
+    steps: Mutex<VecDeque<Step>>,
+    /// The number of the next. Held while steps are told.
+    sequence: Mutex<u64>,
 }
 
 impl Audit {
@@ -143,7 +147,23 @@ impl Audit {
         let _ = self.sink.set(sink);
     }
 
-    pub(super) fn tell(&self, step: &Step) {
+    /// Puts a step in line. Called while the engine is locked, so that they stand as they were decided.
+    pub(super) fn add(&self, step: Step) {
+        lock(&self.steps).push_back(step);
+    }
+
+    /// Tells of the steps in line. When it returns those are told that were there before, whichever
+    /// thread does it.
+    pub(super) fn tell(&self) {
+        let mut sequence = lock(&self.sequence);
+        loop {
+            let Some(step) = lock(&self.steps).pop_front() else { break };
+            self.tell_one(&step, *sequence);
+            *sequence += 1;
+        }
+    }
+
+    fn tell_one(&self, step: &Step, sequence: u64) {
         let Step { machine, entity, from, to, cause, generation, at } = step;
         tracing::warn!(
             model = entity,
@@ -155,7 +175,7 @@ impl Audit {
         );
         let Some(sink) = self.sink.get() else { return };
         let record = AuditRecord {
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
+            sequence,
             at: *at,
             machine,
             entity,
