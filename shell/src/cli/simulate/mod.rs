@@ -3,7 +3,7 @@
 mod options;
 mod picture;
 mod plot;
-mod recording;
+pub(super) mod recording;
 mod trace;
 
 use super::svg::PlotFile;

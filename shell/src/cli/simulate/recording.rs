@@ -14,7 +14,7 @@ pub(super) fn is_recording(first_line: &str) -> bool {
 
 /// The requests of one model, the first of them at 0; of `wanted` (`name` or `name/version`), where
 /// there are several models. Shapes are numbered as they come.
-pub(super) fn arrivals(text: &str, wanted: Option<&str>) -> Result<Vec<Arrival>, Wrong> {
+pub(in crate::cli) fn arrivals(text: &str, wanted: Option<&str>) -> Result<Vec<Arrival>, Wrong> {
     let mut names: BTreeMap<u32, String> = BTreeMap::new();
     let mut by_model: BTreeMap<u32, Recorded> = BTreeMap::new();
     let mut last = 0;
@@ -60,7 +60,8 @@ pub(super) fn arrivals(text: &str, wanted: Option<&str>) -> Result<Vec<Arrival>,
     }
 }
 
-fn is_wanted(name: Option<&String>, wanted: Option<&str>) -> bool {
+/// Whether `wanted` is, or may be, the model of this name.
+pub(in crate::cli) fn is_wanted(name: Option<&String>, wanted: Option<&str>) -> bool {
     let Some(wanted) = wanted else { return true };
     let without_version = |name: &String| name.rsplit_once('/').map(|(name, _)| name.to_owned());
     name.is_some_and(|name| name == wanted || without_version(name).as_deref() == Some(wanted))
