@@ -26,6 +26,9 @@ pub struct LevelRule {
     /// Longest wait for company, counted from the arrival of the level's oldest request in a group.
     /// Zero runs whatever is there as soon as an instance is idle.
     pub max_wait: Duration,
+    /// Most items in a batch whose highest priority this is: smaller ones answer it sooner, at the cost
+    /// of throughput. One request of more items runs alone.
+    pub max_items: u32,
     /// Requests of this level that may wait at once.
     pub max_queued: u32,
     /// The deadline of requests that come without one, from their arrival; [`Duration::MAX`] for none.
@@ -36,7 +39,7 @@ impl LevelRule {
     /// Waits up to `max_wait`; no limit and no deadline of its own.
     #[must_use]
     pub const fn new(max_wait: Duration) -> Self {
-        Self { max_wait, max_queued: u32::MAX, timeout: Duration::MAX }
+        Self { max_wait, max_items: u32::MAX, max_queued: u32::MAX, timeout: Duration::MAX }
     }
 }
 
@@ -179,6 +182,9 @@ impl Lane {
             }
         }
         for (level, rule) in (0u8..).zip(&self.levels[..usize::from(self.priorities)]) {
+            if rule.max_items == 0 {
+                return Err(LaneError::NoLevelItems { level });
+            }
             if rule.max_queued == 0 {
                 return Err(LaneError::NoLevelQueue { level });
             }
@@ -216,6 +222,11 @@ pub enum LaneError {
         /// The most it may be.
         max_items: u32,
     },
+    /// A level's `max_items` is 0.
+    NoLevelItems {
+        /// The level.
+        level: u8,
+    },
     /// A level's `max_queued` is 0.
     NoLevelQueue {
         /// The level.
@@ -251,6 +262,9 @@ impl core::fmt::Display for LaneError {
             }
             Self::PreferredSize { max_items } => {
                 write!(f, "a preferred size is above max_items, which is {max_items}")
+            }
+            Self::NoLevelItems { level } => {
+                write!(f, "max_items of priority {level} is 0: no request could ever run")
             }
             Self::NoLevelQueue { level } => {
                 write!(f, "max_queued of priority {level} is 0: no request would be admitted")

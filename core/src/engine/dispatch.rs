@@ -107,7 +107,7 @@ where
             Status::Busy => return true,
             Status::RefusedUntil(_) => return false,
             Status::Ready(room) if room.most == 0 => return false,
-            Status::Ready(room) => room,
+            Status::Ready(room) => room.of_level(&state.lane, self.planner.groups.get(group).top()),
         };
         let waiting = view(&self.planner, state, group, room, now, self.draining);
         match sink.judge(&waiting) {
@@ -207,6 +207,7 @@ where
                 continue;
             }
             self.note_oldest(at, scan);
+            let room = room.of_level(&state.lane, Some(level));
             let waiting = view(&self.planner, state, at, room, now, self.draining);
             match sink.judge(&waiting) {
                 Verdict::Close { reason, items } => {

@@ -246,6 +246,17 @@ pub(super) struct Room {
     pub(super) wait_shift: u32,
 }
 
+impl Room {
+    /// What fits where `level` is the highest priority.
+    pub(super) fn of_level(self, lane: &Lane, level: Option<u8>) -> Self {
+        let rule = level.and_then(|level| lane.levels.get(usize::from(level)));
+        let Some(rule) = rule.filter(|rule| rule.max_items < self.most) else { return self };
+        let smallest = lane.sizes.as_slice().first().copied().unwrap_or(1);
+        let most = lane.sizes.down(rule.max_items).unwrap_or(smallest).min(self.most);
+        Self { most, short_of_memory: false, ..self }
+    }
+}
+
 /// A device's memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pool {

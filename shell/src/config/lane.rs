@@ -28,6 +28,9 @@ pub struct LevelConfig {
     /// Longest wait for company. Default: the model's.
     #[serde(with = "some_duration", skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Duration>,
+    /// Most items in a batch whose highest priority this is: smaller ones answer it sooner, at the cost of
+    /// throughput. Default: the model's.
+    pub max_batch: Option<u32>,
     /// Requests of this priority that may wait; more are refused with status 429.
     pub max_queued: Option<u32>,
     /// How long an answer is worth waiting for, for requests that do not say so. Default: the model's.
@@ -62,8 +65,11 @@ impl ModelConfig {
             if self.level_of(name).is_none() {
                 return value(&key, format!("priorities are numbers from 0 to {highest}"));
             }
-            if level.max_queued == Some(0) {
-                return value(&format!("{key}.max_queued"), "must be at least 1".into());
+            for (name, number) in [("max_batch", level.max_batch), ("max_queued", level.max_queued)]
+            {
+                if number == Some(0) {
+                    return value(&format!("{key}.{name}"), "must be at least 1".into());
+                }
             }
             if level.timeout == Some(Duration::ZERO) {
                 return value(
@@ -99,6 +105,7 @@ impl ModelConfig {
                 continue;
             };
             rule.max_wait = level.max_wait.map_or(rule.max_wait, Into::into);
+            rule.max_items = level.max_batch.unwrap_or(rule.max_items);
             rule.max_queued = level.max_queued.unwrap_or(rule.max_queued);
             rule.timeout = level.timeout.map_or(rule.timeout, Into::into);
         }

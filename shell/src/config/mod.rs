@@ -334,6 +334,7 @@ mod tests {
             ("[priority.high]", "priority.high: priorities are numbers from 0 to 7"),
             ("priorities = 2\n[priority.2]", "priority.2: priorities are numbers from 0 to 1"),
             ("[priority.07]", "priority.07: priorities are numbers from 0 to 7"),
+            ("[priority.1]\nmax_batch = 0", "priority.1.max_batch: must be at least 1"),
             ("[priority.1]\nmax_queued = 0", "priority.1.max_queued: must be at least 1"),
             ("[priority.1]\ntimeout = \"0s\"", "priority.1.timeout: must be more than 0"),
             ("[priority.1]\nmax_wait = \"soon\"", "'soon' is not a length of time"),

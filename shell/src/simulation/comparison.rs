@@ -161,20 +161,20 @@ fn rank(report: &Report) -> (u64, f64, f64) {
     (report.shed_total(), p99(HIGH), p99(0))
 }
 
-/// The four scenarios: arrivals at equal gaps, in bursts, with two shapes in turn (an item of the
-/// second costs twice as much), and with 10 % of high priority. The last two are at 90 % of what full
-/// batches of one shape each can do.
+/// The scenarios: arrivals at equal gaps, in bursts, with two shapes in turn (an item of the second costs
+/// twice as much), and with 10 % of high priority; these two at 90 % of what full batches of one shape
+/// each can do. Then high priority again: at the same load with batches of at most 24 items for it, and at
+/// half of that load where low priority waits 10 ms to fill its batches.
 ///
-/// In the last one all executors are always busy, so that nobody waits for company; whoever then takes
-/// the highest first and fills up with the rest runs the same batches, and [`Triton`],
-/// [`TensorFlowServing`] and [`Ours`] do. Smaller batches for high priority answer that sooner and the
-/// rest later: with 24 items instead of 32, about 15 % sooner and 75 % later at the 99th percentile.
-/// [`Ours::with_rule`] tries such a rule.
+/// At 90 % all executors are always busy, so that nobody waits for company; whoever then takes the highest
+/// first and fills up with the rest runs the same batches, and [`Triton`], [`TensorFlowServing`] and
+/// [`Ours`] do. Smaller batches for high priority answer that sooner and the rest later. With time to
+/// spare, whoever has one wait for all priorities makes the high ones wait, too.
 ///
 /// Padding different shapes into one batch, as [`TensorFlowServing`] does, is the better answer where
 /// it costs little: with shapes that cost the same, or far below what full batches can do.
 #[must_use]
-pub fn scenarios(seed: u64) -> [Scenario; 4] {
+pub fn scenarios(seed: u64) -> [Scenario; 6] {
     let curve = Curve::linear(Duration::from_millis(2), Duration::from_micros(200));
     let service = Service::new(curve);
     let limits = Limits::new(32, Duration::ZERO);
@@ -203,5 +203,14 @@ pub fn scenarios(seed: u64) -> [Scenario; 4] {
     high.name = "10 % high priority";
     high.workload.process = Process::Poisson { rate: 0.9 * capacity };
     high.workload.high_share = 0.1;
-    [plain, bursts, shapes, high]
+
+    let mut small = high.clone();
+    small.name = "the same, its batches small";
+    small.limits.level_items[usize::from(HIGH)] = 24;
+
+    let mut patient = high.clone();
+    patient.name = "10 % high, low fills";
+    patient.workload.process = Process::Poisson { rate: 0.45 * capacity };
+    patient.waits = vec![Duration::from_millis(10)];
+    [plain, bursts, shapes, high, small, patient]
 }

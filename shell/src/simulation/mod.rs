@@ -6,7 +6,7 @@
 //!
 //! The batchers are [`Ours`], which is the engine that the server runs, and models of others, written
 //! from their sources: [`Triton`], [`TensorFlowServing`] and the plain [`FixedWindow`]. [`compare()`]
-//! plays the same arrivals to all four; [`scenarios()`] are four loads to compare them on.
+//! plays the same arrivals to all four; [`scenarios()`] are six loads to compare them on.
 //!
 //! What is *not* modelled: time spent deciding, in sockets and in copying, for anyone; a batcher is
 //! told of an event at the instant it happens.
@@ -76,6 +76,8 @@ pub struct Limits {
     pub max_items: u32,
     /// Longest wait for company by priority. A batcher that knows one wait takes that of priority 0.
     pub max_wait: [Duration; LEVELS],
+    /// Most items in one batch by the highest priority in it. Only [`Ours`] knows such a limit.
+    pub level_items: [u32; LEVELS],
     /// Requests that may wait at once.
     pub max_queued: u32,
     /// Batches that may run at once.
@@ -86,7 +88,13 @@ impl Limits {
     /// One executor, the same wait for all, and 1024 waiting requests.
     #[must_use]
     pub const fn new(max_items: u32, max_wait: Duration) -> Self {
-        Self { max_items, max_wait: [max_wait; LEVELS], max_queued: 1024, executors: 1 }
+        Self {
+            max_items,
+            max_wait: [max_wait; LEVELS],
+            level_items: [u32::MAX; LEVELS],
+            max_queued: 1024,
+            executors: 1,
+        }
     }
 
     /// The same, as the engine takes it.
@@ -95,8 +103,9 @@ impl Limits {
         let mut lane = Lane::new(self.max_items, self.common_wait());
         lane.instances = self.executors;
         lane.max_queued = self.max_queued;
-        for (level, wait) in lane.levels.iter_mut().zip(self.max_wait) {
-            level.max_wait = wait;
+        for (level, rule) in lane.levels.iter_mut().enumerate() {
+            rule.max_wait = self.max_wait[level];
+            rule.max_items = self.level_items[level];
         }
         lane
     }

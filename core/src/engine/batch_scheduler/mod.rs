@@ -517,9 +517,12 @@ fn a_lane_that_contradicts_itself_is_refused_by_name() {
     let sizes = |list| Sizes::new(list).unwrap();
     let mut no_level_queue = lane;
     no_level_queue.levels[3].max_queued = 0;
+    let mut no_level_items = lane;
+    no_level_items.levels[2].max_items = 0;
     let mut no_timeout = lane;
     no_timeout.levels[1].timeout = Duration::ZERO;
     for (lane, error) in [
+        (no_level_items, LaneError::NoLevelItems { level: 2 }),
         (Lane { max_items: 0, ..lane }, LaneError::NoItems),
         (Lane { instances: 0, ..lane }, LaneError::NoInstances),
         (Lane { max_queued: 0, ..lane }, LaneError::NoQueue),

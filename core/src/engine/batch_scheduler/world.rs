@@ -58,6 +58,9 @@ impl ActionSink<u64> for Seen {
         assert_eq!((items, requests.len() as u32), (batch.items(), batch.requests()));
         assert!(items <= max_items(key.model), "{items} items of {key:?}");
         assert!(batch.padded() >= items && batch.padded() <= max_items(key.model));
+        if key.model.0 == 1 && batch.priority() == SMALL_LEVEL && !batch.is_rerun() {
+            assert!(items <= SMALL_ITEMS || requests.len() == 1, "{items} items of its level");
+        }
         for queued in &requests {
             let request = &queued.request;
             assert_eq!(request.key, key);
@@ -125,6 +128,10 @@ impl ActionSink<u64> for Seen {
     }
 }
 
+/// The second model's batches of this level are smaller.
+const SMALL_LEVEL: u8 = 2;
+const SMALL_ITEMS: u32 = 2;
+
 fn max_items(model: ModelId) -> u32 {
     [4, 3][model.0 as usize]
 }
@@ -147,6 +154,7 @@ pub(super) fn lanes() -> [Lane; 2] {
             *rule = LevelRule::new(max_wait(level));
         }
     }
+    second.levels[usize::from(SMALL_LEVEL)].max_items = SMALL_ITEMS;
     [first, second]
 }
 

@@ -133,7 +133,8 @@ async fn answers_come_in_the_order_of_their_requests_where_that_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_priority_has_its_own_wait_and_limit() {
     let hour = std::time::Duration::from_secs(3600);
-    let level = |max_wait, max_queued| LevelConfig { max_wait, max_queued, timeout: None };
+    let level =
+        |max_wait, max_queued| LevelConfig { max_wait, max_queued, ..LevelConfig::default() };
     let config = ModelConfig {
         max_wait: hour,
         priorities: 3,

@@ -275,6 +275,7 @@ fn limits(served: &Served, max_running: u32) -> Limits {
     Limits {
         max_items: lane.max_items,
         max_wait: lane.levels.map(|level| level.max_wait),
+        level_items: lane.levels.map(|level| level.max_items),
         max_queued: lane.max_queued,
         executors: lane.instances.min(max_running),
     }

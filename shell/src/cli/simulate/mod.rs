@@ -31,7 +31,7 @@ Examples:
   tensorforge simulate --curve 1:2ms,8:3ms,32:8ms --arrivals bursty --instances 2
   tensorforge simulate --arrivals trace.csv --max-batch 16 --max-wait 1ms
   tensorforge simulate --shapes 2 --shape-costs 1,2 --compare       beside models of others
-  tensorforge simulate --scenarios                                  the same, on four loads
+  tensorforge simulate --scenarios                                  the same, on six loads
 
 A trace is CSV with a head, or one JSON object a line; only `at` has to be there:
   at,shape,priority,items,deadline             {\"at\": 0.0021, \"priority\": 7}
@@ -124,7 +124,7 @@ pub(super) struct Args {
     #[arg(long)]
     compare: bool,
 
-    /// Compare them on the four scenarios of tensorforge::simulation instead
+    /// Compare them on the scenarios of tensorforge::simulation instead
     #[arg(long, conflicts_with_all = [
         "compare", "plot", "arrivals", "model", "rate", "high_share", "shapes", "timeout", "base", "per_item",
         "curve", "shape_costs", "max_batch", "max_wait", "preferred", "eager", "instances",
@@ -299,7 +299,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
 fn run_scenarios(args: &Args, output: Output) -> Result<(), CliError> {
     let requests = args.requests.unwrap_or(50_000);
     let scenarios = scenarios(args.seed());
-    let runs = |waits: usize| waits * 4 * requests as usize;
+    let runs = |waits: usize| waits * BatcherKind::ALL.len() * requests as usize;
     let bar = progress_bar(scenarios.iter().map(|scenario| runs(scenario.waits.len())).sum());
     let mut before = 0;
     let mut all = Vec::new();
