@@ -54,6 +54,7 @@ pub mod policy;
 pub mod quantile;
 pub mod queue;
 pub mod ring;
+pub mod route;
 pub mod stats;
 mod sync;
 pub mod time;

@@ -1,0 +1,165 @@
+//! What is written down for some requests.
+
+use super::candidate::{Candidate, Candidates};
+use super::context::{EndpointId, Place, RouteContext, Tier};
+use super::explain::{Exclusion, NoRoute, Note, RouteSink};
+use super::{Filter, Shortlist};
+use crate::batch::ModelId;
+
+/// Something that holds for a request or does not. Names and values are [hashes](super::stable_hash).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It has an annotation of this name and value.
+    Annotation {
+        /// The name.
+        name: u64,
+        /// The value.
+        value: u64,
+    },
+    /// It has an annotation of this name.
+    Annotated(u64),
+    /// It has no annotation of this name.
+    NotAnnotated(u64),
+    /// It is for this version.
+    Version(ModelId),
+    /// It names this label.
+    Label(u64),
+    /// It is of this tenant.
+    Tenant(u64),
+    /// Its priority is this or higher.
+    PriorityFrom(u8),
+    /// It comes from at most so far from there.
+    From {
+        /// There.
+        place: Place,
+        /// So far.
+        within: Tier,
+    },
+}
+
+/// Where a rule sends a request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Target {
+    /// To endpoints that serve this version.
+    Version(ModelId),
+    /// To this endpoint.
+    Endpoint(EndpointId),
+    /// To endpoints at most so far from there.
+    Near {
+        /// There.
+        place: Place,
+        /// So far.
+        within: Tier,
+    },
+    /// Anywhere: later rules are not looked at.
+    Anywhere,
+    /// Nowhere.
+    Refuse,
+}
+
+/// One rule: requests for which all conditions hold go to the target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rule<'a> {
+    /// All of them must hold. Without any, the rule holds for every request.
+    pub when: &'a [Condition],
+    /// Where to.
+    pub to: Target,
+    /// Whether there is no route when nothing of the target is left. If not, the rule is passed over,
+    /// and so are those after it.
+    pub strict: bool,
+}
+
+/// Rules by header, annotation and whatever else a request brings; the first that holds counts.
+///
+/// O(rules + candidates). At most 65,535 rules are looked at.
+///
+/// ```
+/// use tensorforge_core::Instant;
+/// use tensorforge_core::batch::ModelId;
+/// use tensorforge_core::route::{
+///     Annotation, Candidate, Condition, EndpointId, Filtered, RoundRobin, RouteContext, RoutingPolicy,
+///     Rule, Rules, Target, stable_hash,
+/// };
+///
+/// let beta = Annotation { name: stable_hash(b"x-channel"), value: stable_hash(b"beta") };
+/// let when = [Condition::Annotation { name: beta.name, value: beta.value }];
+/// let to_next = [Rule { when: &when, to: Target::Version(ModelId(8)), strict: true }];
+/// let policy = Filtered { filter: Rules(&to_next), policy: RoundRobin::new() };
+///
+/// let current = Candidate::new(EndpointId(1), ModelId(7));
+/// let next = Candidate::new(EndpointId(2), ModelId(8));
+/// let request = RouteContext { annotations: &[beta], ..RouteContext::new(Instant::ZERO, 1) };
+/// let choice = policy.choose(&request, &[current, next][..], &mut ()).unwrap();
+/// assert_eq!(choice.endpoint, EndpointId(2));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rules<'a>(pub &'a [Rule<'a>]);
+
+impl Condition {
+    /// Whether it holds for the request.
+    #[must_use]
+    pub fn holds(&self, request: &RouteContext<'_>) -> bool {
+        match *self {
+            Self::Annotation { name, value } => request
+                .annotations
+                .iter()
+                .any(|annotation| annotation.name == name && annotation.value == value),
+            Self::Annotated(name) => request.annotation(name).is_some(),
+            Self::NotAnnotated(name) => request.annotation(name).is_none(),
+            Self::Version(version) => request.version == Some(version),
+            Self::Label(label) => request.label == Some(label),
+            Self::Tenant(tenant) => request.tenant == tenant,
+            Self::PriorityFrom(priority) => request.priority >= priority,
+            Self::From { place, within } => place.tier(request.place) <= within,
+        }
+    }
+}
+
+impl Target {
+    fn allows(&self, candidate: &Candidate) -> bool {
+        match *self {
+            Self::Version(version) => candidate.version == version,
+            Self::Endpoint(endpoint) => candidate.endpoint == endpoint,
+            Self::Near { place, within } => place.tier(candidate.place) <= within,
+            Self::Anywhere => true,
+            Self::Refuse => false,
+        }
+    }
+}
+
+impl<C: Candidates + ?Sized> Filter<C> for Rules<'_> {
+    fn narrow(
+        &self,
+        request: &RouteContext<'_>,
+        candidates: &C,
+        shortlist: &mut Shortlist,
+        sink: &mut dyn RouteSink,
+    ) -> Result<(), NoRoute> {
+        let holds = |rule: &Rule<'_>| rule.when.iter().all(|condition| condition.holds(request));
+        let Some((at, rule)) = (0..=u16::MAX).zip(self.0).find(|(_, rule)| holds(rule)) else {
+            return Ok(());
+        };
+        sink.noted(Note::Rule(at));
+        if rule.to == Target::Refuse {
+            return Err(NoRoute::Refused(at));
+        }
+        let mut elsewhere = Shortlist::new();
+        for index in shortlist.iter() {
+            let Some(candidate) = candidates.candidate(index) else { break };
+            if !rule.to.allows(&candidate) {
+                elsewhere.insert(index);
+            }
+        }
+        if elsewhere.len() == shortlist.len() && !rule.strict {
+            sink.noted(Note::RuleWithoutEffect(at));
+            return Ok(());
+        }
+        for index in elsewhere.iter() {
+            shortlist.remove(index);
+            sink.excluded(index, Exclusion::Rule(at));
+        }
+        if shortlist.is_empty() { Err(NoRoute::AllExcluded) } else { Ok(()) }
+    }
+}
