@@ -51,8 +51,11 @@ pub struct Candidate {
     pub limit: u32,
     /// Its Peak-EWMA latency as of [`measured_at`](Self::measured_at); `None` before the first answer.
     pub latency: Option<Duration>,
-    /// When its figures were last heard of.
+    /// When it last answered.
     pub measured_at: Instant,
+    /// When its figures were last heard of, if they come from elsewhere and can grow old; else
+    /// [`Instant::MAX`]. Who is idle is not stale.
+    pub heard_at: Instant,
 }
 
 impl Candidate {
@@ -72,6 +75,7 @@ impl Candidate {
             limit: u32::MAX,
             latency: None,
             measured_at: Instant::ZERO,
+            heard_at: Instant::MAX,
         }
     }
 

@@ -165,7 +165,7 @@ impl Gate {
         let mut stale = Shortlist::new();
         for index in shortlist.iter() {
             let Some(candidate) = candidates.candidate(index) else { break };
-            if request.now.since(candidate.measured_at) > self.max_age {
+            if request.now.since(candidate.heard_at) > self.max_age {
                 stale.insert(index);
             }
         }

@@ -36,21 +36,29 @@
 
 mod affinity;
 mod candidate;
+mod confidence;
 mod context;
 mod cost;
+mod experiment;
 mod explain;
 mod gate;
 mod geographic;
 mod hash;
 mod headroom;
+mod health;
 mod latency;
 mod least_request;
+mod load;
+mod odds;
 mod policy;
 mod priority;
+mod retry;
 mod round_robin;
 mod rules;
+mod shadow;
 mod shortlist;
 mod smooth_weighted;
+mod split;
 mod weighted_random;
 
 #[cfg(all(test, not(loom)))]
@@ -59,19 +67,28 @@ mod routing;
 
 pub use affinity::{Affinity, AffinityKey};
 pub use candidate::{Candidate, Candidates, FULL_RAMP, Health};
+pub use confidence::{Bounds, ConfidenceSequence};
 pub use context::{Annotation, EndpointId, Place, RouteContext, Tier};
 pub use cost::{Cheapest, Cost, TwoChoices};
+pub use experiment::{
+    Decision, Evidence, Experiment, ExperimentConfig, ExperimentError, Harm, Promotion, Side,
+};
 pub use explain::{Admission, Choice, Exclusion, NoRoute, Note, Reason, RouteSink};
 pub use gate::{Gate, WhenStale};
 pub use geographic::Geographic;
 pub use hash::stable_hash;
 pub use headroom::Headroom;
+pub use health::{Call, EjectionCap, EndpointHealth, HealthConfig};
 pub use latency::{Latency, PeakEwmaCost};
 pub use least_request::{LeastRequest, Outstanding};
+pub use load::{EndpointLoad, InFlight};
 pub use policy::{Filter, Filtered, Gated, RoutingPolicy};
 pub use priority::Priority;
+pub use retry::{Failed, Hedging, Latencies, Retries, RetryDecision};
 pub use round_robin::RoundRobin;
 pub use rules::{Condition, Rule, Rules, Target};
+pub use shadow::{Shadow, ShadowConfig, ShadowCopy, ShadowError, ShadowSkip};
 pub use shortlist::{MAX_CANDIDATES, Shortlist};
 pub use smooth_weighted::SmoothWeighted;
+pub use split::{ALL_TRAFFIC, MAX_ARMS, Split, SplitError};
 pub use weighted_random::WeightedRandom;
