@@ -146,9 +146,13 @@ impl<C: Candidates + ?Sized> RoutingPolicy<C> for Affinity {
         let [mut owner, mut roomy, mut loaded] = [First::NONE; 3];
         for index in shortlist.iter() {
             let Some(candidate) = candidates.candidate(index) else { break };
-            let counts_as_loaded = self.loaded_first && candidate.loaded;
+            let has_room = bound.has_room(&candidate);
+            let counts_as_loaded = has_room && self.loaded_first && candidate.loaded;
             // The furthest of what it could still be the first of.
-            let mut limit = owner.arrival.max(roomy.arrival);
+            let mut limit = owner.arrival;
+            if has_room {
+                limit = limit.max(roomy.arrival);
+            }
             if counts_as_loaded {
                 limit = limit.max(loaded.arrival);
             }
@@ -159,13 +163,11 @@ impl<C: Candidates + ?Sized> RoutingPolicy<C> for Affinity {
             if arrival < owner.arrival {
                 owner = first;
             }
-            if bound.has_room(&candidate) {
-                if arrival < roomy.arrival {
-                    roomy = first;
-                }
-                if counts_as_loaded && arrival < loaded.arrival {
-                    loaded = first;
-                }
+            if has_room && arrival < roomy.arrival {
+                roomy = first;
+            }
+            if counts_as_loaded && arrival < loaded.arrival {
+                loaded = first;
             }
         }
         let (index, reason) = match (loaded.index, roomy.index) {

@@ -4,10 +4,10 @@
 const ETA: f64 = 2.0;
 const S: f64 = 1.4;
 /// Riemann's zeta function at [`S`].
-const ZETA: f64 = 3.105_501;
+const ZETA: f64 = 3.105_547_3;
 /// (η^¼ + η^-¼) / √2 and (√η + 1) / 2.
-const K1: f64 = 1.435_482_9;
-const K2: f64 = 1.207_106_8;
+const K1: f64 = 1.435_499_98;
+const K2: f64 = 1.207_106_79;
 
 /// Between which two values a mean lies.
 #[derive(Clone, Copy, PartialEq, Debug)]

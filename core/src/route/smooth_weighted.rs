@@ -14,7 +14,8 @@ const MOST_ROUNDS: i64 = 16;
 /// earned, and is chosen. With weights 5, 1 and 1 that gives `a a b a c a a`, where a plain weighted
 /// round robin gives `a a a a a b c`. Who is not on the shortlist earns nothing, so coming back brings
 /// no burst. While list and weights stay the same, each full cycle of as many choices as the sum of the
-/// weights holds each exactly as often as its weight.
+/// weights holds each exactly as often as its weight. Credits from other weights, or from before the
+/// heavy ones left, are cut to 16 such cycles; in nginx they are worked off, however long that takes.
 ///
 /// Threads may choose at once: earnings and payments are single additions, so the credits always add
 /// up, and no choice is lost. Each writes all credits, though; many threads had better have one value
