@@ -70,29 +70,55 @@ pub struct Affinity {
     pub loaded_first: bool,
 }
 
-/// The first by the key's ranking among some endpoints.
+/// The first by the key's ranking, of those it was told of.
 #[derive(Clone, Copy)]
 struct First {
     index: Option<usize>,
-    arrival: f64,
+    hash: u64,
+    weight: u32,
+    /// When it arrives, once it was compared with one of another weight. Among equals the hash says it.
+    arrival: Option<f64>,
 }
 
 impl First {
-    const NONE: Self = Self { index: None, arrival: f64::INFINITY };
+    const NONE: Self = Self { index: None, hash: 0, weight: 0, arrival: None };
+
+    #[inline(always)]
+    fn or(&mut self, key: u64, index: usize, candidate: &Candidate) {
+        let (hash, weight) = (rank(key, candidate.endpoint), candidate.effective_weight());
+        if weight == self.weight {
+            if hash > self.hash {
+                *self = Self { index: Some(index), hash, weight, arrival: None };
+            }
+        } else if let Some(arrival) = self.arrival_before(hash, weight) {
+            *self = Self { index: Some(index), hash, weight, arrival };
+        }
+    }
+
+    /// When one of another weight arrives, if that is before this one; `Some(None)` before the first.
+    #[inline]
+    fn arrival_before(&mut self, hash: u64, weight: u32) -> Option<Option<f64>> {
+        if self.index.is_none() {
+            return Some(None);
+        }
+        let own = || arrival_below(self.hash, self.weight.into(), f64::INFINITY);
+        let limit = *self.arrival.get_or_insert_with(|| own().unwrap_or(f64::INFINITY));
+        arrival_below(hash, weight.into(), limit).map(Some)
+    }
 }
 
-/// Who has room: outstanding < factor × share, all multiplied out.
+/// Who has room: outstanding < factor × share, all multiplied out. Exact below 2^53; above that, off by
+/// less than a request in 2^50.
 #[derive(Clone, Copy)]
 struct Bound {
-    weights: u128,
-    allowed: u128,
+    weights: f64,
+    allowed: f64,
 }
 
 impl Bound {
-    #[inline]
     fn has_room(self, candidate: &Candidate) -> bool {
-        u128::from(candidate.outstanding) * self.weights
-            < self.allowed * u128::from(candidate.effective_weight())
+        let weight = f64::from(candidate.effective_weight());
+        f64::from(candidate.outstanding) * self.weights < self.allowed * weight
     }
 }
 
@@ -115,22 +141,30 @@ impl Affinity {
         key.or(version).unwrap_or_else(|| request.draw(purpose::KEY))
     }
 
-    fn bound<C: Candidates + ?Sized>(&self, candidates: &C, shortlist: &Shortlist) -> Bound {
-        let (mut outstanding, mut weights) = (1_u64, 0_u64);
+    /// Whose the key is, and what all may have.
+    fn owner<C: Candidates + ?Sized>(
+        &self,
+        key: u64,
+        candidates: &C,
+        shortlist: &Shortlist,
+    ) -> (First, Bound) {
+        let (mut owner, mut outstanding, mut weights) = (First::NONE, 1_u64, 0_u64);
         for index in shortlist.iter() {
             let Some(candidate) = candidates.candidate(index) else { break };
             outstanding += u64::from(candidate.outstanding);
             weights += u64::from(candidate.effective_weight());
+            owner.or(key, index, &candidate);
         }
-        let factor = u128::from(self.load_factor.max(1000));
-        Bound { weights: u128::from(weights) * 1000, allowed: factor * u128::from(outstanding) }
+        let allowed = f64::from(self.load_factor.max(1000)) * outstanding as f64;
+        (owner, Bound { weights: weights as f64 * 1000.0, allowed })
     }
 }
 
-/// What the key's ranking goes by, at one endpoint.
-#[inline]
+/// What the key's ranking goes by, at one endpoint: below 2^53, and the higher the better.
+#[inline(always)]
 fn rank(key: u64, endpoint: EndpointId) -> u64 {
-    mix(key ^ mix(endpoint.0))
+    // The product keeps apart endpoints and keys that were numbered.
+    mix(key ^ endpoint.0.wrapping_mul(0xd6e8_feb8_6659_fd93)) >> 11
 }
 
 impl<C: Candidates + ?Sized> RoutingPolicy<C> for Affinity {
@@ -142,42 +176,36 @@ impl<C: Candidates + ?Sized> RoutingPolicy<C> for Affinity {
         _: &mut dyn RouteSink,
     ) -> Result<Choice, NoRoute> {
         let key = mix(self.key(request));
-        let bound = self.bound(candidates, shortlist);
-        let [mut owner, mut roomy, mut loaded] = [First::NONE; 3];
+        let (owner, bound) = self.owner(key, candidates, shortlist);
+        let owner = owner.index.ok_or(NoRoute::AllExcluded)?;
+        let is_loaded = |candidate: &Candidate| candidate.loaded || !self.loaded_first;
+        let takes_it = candidates
+            .candidate(owner)
+            .is_some_and(|candidate| bound.has_room(&candidate) && is_loaded(&candidate));
+        if takes_it {
+            return Ok(shortlist.choice(candidates, owner, Reason::KeyOwner));
+        }
+        let (mut first, mut is_warm) = (First::NONE, false);
         for index in shortlist.iter() {
             let Some(candidate) = candidates.candidate(index) else { break };
-            let has_room = bound.has_room(&candidate);
-            let counts_as_loaded = has_room && self.loaded_first && candidate.loaded;
-            // The furthest of what it could still be the first of.
-            let mut limit = owner.arrival;
-            if has_room {
-                limit = limit.max(roomy.arrival);
+            if !bound.has_room(&candidate) {
+                continue;
             }
-            if counts_as_loaded {
-                limit = limit.max(loaded.arrival);
-            }
-            let hash = rank(key, candidate.endpoint);
-            let weight = f64::from(candidate.effective_weight());
-            let Some(arrival) = arrival_below(hash, weight, limit) else { continue };
-            let first = First { index: Some(index), arrival };
-            if arrival < owner.arrival {
-                owner = first;
-            }
-            if has_room && arrival < roomy.arrival {
-                roomy = first;
-            }
-            if counts_as_loaded && arrival < loaded.arrival {
-                loaded = first;
+            match (is_loaded(&candidate), is_warm) {
+                (true, false) => {
+                    (first, is_warm) = (First::NONE, true);
+                    first.or(key, index, &candidate);
+                }
+                (false, true) => {}
+                _ => first.or(key, index, &candidate),
             }
         }
-        let (index, reason) = match (loaded.index, roomy.index) {
-            (Some(index), _) if owner.index == Some(index) => (index, Reason::KeyOwner),
-            (Some(index), _) => (index, Reason::Loaded),
-            (None, Some(index)) if self.loaded_first => (index, Reason::ColdLoad),
-            (None, Some(index)) if owner.index == Some(index) => (index, Reason::KeyOwner),
-            (None, Some(index)) => (index, Reason::KeyOverflow),
+        let (index, reason) = match first.index {
             // Someone has room, unless figures change while they are read.
-            (None, None) => (owner.index.ok_or(NoRoute::AllExcluded)?, Reason::KeyOwner),
+            None => (owner, Reason::KeyOwner),
+            Some(index) if !is_warm => (index, Reason::ColdLoad),
+            Some(index) if self.loaded_first => (index, Reason::Loaded),
+            Some(index) => (index, Reason::KeyOverflow),
         };
         Ok(shortlist.choice(candidates, index, reason))
     }

@@ -109,7 +109,7 @@ impl Candidates for [Candidate] {
         self.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn candidate(&self, index: usize) -> Option<Candidate> {
         self.get(index).copied()
     }

@@ -81,22 +81,30 @@ impl Gate {
         let (mut healthy, mut recovering, mut ill) =
             (Shortlist::new(), Shortlist::new(), Shortlist::new());
         let (mut healthy_weight, mut all_weight) = (0_u64, 0_u64);
-        for index in 0..count.min(MAX_CANDIDATES) {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            if let Some(why) = never(request, &candidate) {
-                sink.excluded(index, why);
-                continue;
-            }
-            let weight = u64::from(candidate.weight);
-            all_weight += weight;
-            match candidate.health {
-                Health::Healthy => {
-                    healthy_weight += weight;
-                    healthy.insert(index);
+        for first in (0..count.min(MAX_CANDIDATES)).step_by(64) {
+            let [mut fit, mut well, mut half] = [0_u64; 3];
+            for index in first..count.min(first + 64) {
+                let Some(candidate) = candidates.candidate(index) else { break };
+                if let Some(why) = never(request, &candidate) {
+                    sink.excluded(index, why);
+                    continue;
                 }
-                Health::Recovering => recovering.insert(index),
-                _ => ill.insert(index),
+                let bit = 1 << (index - first);
+                let weight = u64::from(candidate.weight);
+                all_weight += weight;
+                fit |= bit;
+                match candidate.health {
+                    Health::Healthy => {
+                        healthy_weight += weight;
+                        well |= bit;
+                    }
+                    Health::Recovering => half |= bit,
+                    _ => {}
+                }
             }
+            healthy.insert_word(first / 64, well);
+            recovering.insert_word(first / 64, half);
+            ill.insert_word(first / 64, fit & !well & !half);
         }
         for index in MAX_CANDIDATES..count {
             sink.excluded(index, Exclusion::Beyond);
@@ -107,11 +115,10 @@ impl Gate {
             // At most 1000.
             let share = (healthy_weight * 1000).checked_div(all_weight).unwrap_or(0) as u16;
             sink.noted(Note::Panic(share));
-            let all = healthy.iter().chain(recovering.iter()).chain(ill.iter());
-            let mut everyone = Shortlist::new();
-            all.for_each(|index| everyone.insert(index));
-            everyone.admission = Admission::Panic;
-            everyone
+            healthy.join(&recovering);
+            healthy.join(&ill);
+            healthy.admission = Admission::Panic;
+            healthy
         } else {
             for index in ill.iter() {
                 let health = candidates.candidate(index).map(|candidate| candidate.health);
@@ -176,15 +183,13 @@ impl Gate {
             sink.noted(Note::AllStale);
             return;
         }
-        for index in stale.iter() {
-            shortlist.remove(index);
-            sink.excluded(index, Exclusion::Stale);
-        }
+        shortlist.take_out(&stale);
+        stale.iter().for_each(|index| sink.excluded(index, Exclusion::Stale));
     }
 }
 
 /// Why this candidate is none for the request, whatever its health.
-#[inline]
+#[inline(always)]
 fn never(request: &RouteContext<'_>, candidate: &Candidate) -> Option<Exclusion> {
     if candidate.weight == 0 {
         Some(Exclusion::ZeroWeight)

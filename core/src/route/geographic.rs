@@ -95,11 +95,10 @@ impl<C: Candidates + ?Sized> Filter<C> for Geographic {
         let chosen = self.tier(all, left, request.draw(purpose::TIER));
         sink.noted(Note::Tier(chosen));
         for (tier, members) in Tier::ALL.into_iter().zip(&members) {
-            if tier != chosen {
-                for index in members.iter() {
-                    shortlist.remove(index);
-                    sink.excluded(index, Exclusion::OtherTier(tier));
-                }
+            if tier == chosen {
+                shortlist.keep(members);
+            } else {
+                members.iter().for_each(|index| sink.excluded(index, Exclusion::OtherTier(tier)));
             }
         }
         Ok(())

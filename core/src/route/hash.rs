@@ -45,14 +45,15 @@ pub(super) const fn below(end: u64, random: u64) -> u64 {
     ((random as u128 * end as u128) >> 64) as u64
 }
 
-/// The better of two keyed endpoints is that with the smaller time: exponentially distributed with
-/// `weight` as its rate, so that each is the first of all as often as its share of the weights says.
+/// When someone with this hash, of 53 bits, arrives: a time that is exponentially distributed with
+/// `weight` as its rate, so that each is the first of all as often as its share of the weights says. The
+/// higher the hash, the sooner.
 ///
 /// `None` when it is not below `limit`, which mostly shows without a logarithm.
 #[inline]
 pub(super) fn arrival_below(hash: u64, weight: f64, limit: f64) -> Option<f64> {
     // In (0, 1].
-    let uniform = ((hash >> 11) + 1) as f64 * (1.0 / (1_u64 << 53) as f64);
+    let uniform = (hash + 1) as f64 * (1.0 / (1_u64 << 53) as f64);
     // -ln(u) >= 1 - u.
     if 1.0 - uniform > limit * weight {
         return None;
@@ -97,7 +98,7 @@ mod routing {
     #[test]
     fn arrivals_are_told_whenever_they_are_below_the_limit() {
         for step in 0..10_000_u64 {
-            let hash = mix(step);
+            let hash = mix(step) >> 11;
             let exact = arrival_below(hash, 3.0, f64::INFINITY).unwrap_or(f64::NAN);
             assert!(exact >= 0.0);
             for limit in [0.01, 0.1, 0.3, 1.0] {

@@ -48,10 +48,8 @@ impl<C: Candidates + ?Sized> Filter<C> for Headroom {
             sink.noted(Note::AllWouldMissDeadline);
             return Ok(());
         }
-        for index in late.iter() {
-            shortlist.remove(index);
-            sink.excluded(index, Exclusion::WouldMissDeadline);
-        }
+        shortlist.take_out(&late);
+        late.iter().for_each(|index| sink.excluded(index, Exclusion::WouldMissDeadline));
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ impl Cost for Outstanding {
     #[inline]
     fn cost(&self, _: &RouteContext<'_>, candidate: &Candidate) -> u64 {
         // Below 2^59: a count below 2^33, 16 bits, and 10 for thousandths.
-        let thousandths = (u64::from(candidate.outstanding) + 1) * 1000 << 16;
+        let thousandths = ((u64::from(candidate.outstanding) + 1) * 1000) << 16;
         thousandths / u64::from(candidate.effective_weight()).max(1)
     }
 }

@@ -61,8 +61,11 @@ mod smooth_weighted;
 mod split;
 mod weighted_random;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, loom))]
 #[allow(clippy::unwrap_used)] // a test that panics has failed
+mod models;
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod routing;
 
 pub use affinity::{Affinity, AffinityKey};
@@ -88,7 +91,7 @@ pub use retry::{Failed, Hedging, Latencies, Retries, RetryDecision};
 pub use round_robin::RoundRobin;
 pub use rules::{Condition, Rule, Rules, Target};
 pub use shadow::{Shadow, ShadowConfig, ShadowCopy, ShadowError, ShadowSkip};
-pub use shortlist::{MAX_CANDIDATES, Shortlist};
+pub use shortlist::{MAX_CANDIDATES, Places, Shortlist};
 pub use smooth_weighted::SmoothWeighted;
 pub use split::{ALL_TRAFFIC, MAX_ARMS, Split, SplitError};
 pub use weighted_random::WeightedRandom;

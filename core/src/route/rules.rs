@@ -156,10 +156,8 @@ impl<C: Candidates + ?Sized> Filter<C> for Rules<'_> {
             sink.noted(Note::RuleWithoutEffect(at));
             return Ok(());
         }
-        for index in elsewhere.iter() {
-            shortlist.remove(index);
-            sink.excluded(index, Exclusion::Rule(at));
-        }
+        shortlist.take_out(&elsewhere);
+        elsewhere.iter().for_each(|index| sink.excluded(index, Exclusion::Rule(at)));
         if shortlist.is_empty() { Err(NoRoute::AllExcluded) } else { Ok(()) }
     }
 }

@@ -126,15 +126,47 @@ impl Shortlist {
         })
     }
 
-    /// Those that are in, by place.
+    /// Those that are in, by place. What is put in or taken out meanwhile does not count.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
-        let words = self.words;
-        words.into_iter().enumerate().flat_map(|(at, word)| {
-            core::iter::successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1)))
-                .take_while(|&rest| rest != 0)
-                .map(move |rest| at * 64 + rest.trailing_zeros() as usize)
-        })
+    #[must_use]
+    pub const fn iter(&self) -> Places {
+        Places { words: self.words, at: 0, word: self.words[0] }
+    }
+
+    /// Takes out what is not in `others` too.
+    pub(super) fn keep(&mut self, others: &Self) {
+        let words = self.words.iter_mut().zip(&others.words);
+        self.len = words.fold(0, |len, (word, other)| {
+            *word &= other;
+            len + word.count_ones() as usize
+        });
+    }
+
+    /// Takes out what is in `others`.
+    pub(super) fn take_out(&mut self, others: &Self) {
+        let words = self.words.iter_mut().zip(&others.words);
+        self.len = words.fold(0, |len, (word, other)| {
+            *word &= !other;
+            len + word.count_ones() as usize
+        });
+    }
+
+    /// Puts in what is in `others`.
+    pub(super) fn join(&mut self, others: &Self) {
+        let words = self.words.iter_mut().zip(&others.words);
+        self.len = words.fold(0, |len, (word, other)| {
+            *word |= other;
+            len + word.count_ones() as usize
+        });
+    }
+
+    /// Puts in 64 places at once, from place `64 * at` on. None of them may be in.
+    #[inline]
+    pub(super) fn insert_word(&mut self, at: usize, bits: u64) {
+        if let Some(word) = self.words.get_mut(at) {
+            *word |= bits;
+            self.len += bits.count_ones() as usize;
+        }
     }
 
     /// The choice of the candidate at `index`.
@@ -149,5 +181,28 @@ impl Shortlist {
         // A source that has shrunk meanwhile breaks its contract; the index says so to the caller.
         let endpoint = candidates.candidate(index).map_or(EndpointId(0), |found| found.endpoint);
         Choice { index, endpoint, reason, admission: self.admission }
+    }
+}
+
+/// The places on a shortlist, in their order.
+#[derive(Clone, Debug)]
+pub struct Places {
+    words: [u64; WORDS],
+    at: usize,
+    word: u64,
+}
+
+impl Iterator for Places {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.word == 0 {
+            self.at += 1;
+            self.word = *self.words.get(self.at)?;
+        }
+        let place = self.at * 64 + self.word.trailing_zeros() as usize;
+        self.word &= self.word - 1; // not zero
+        Some(place)
     }
 }

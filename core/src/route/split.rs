@@ -136,7 +136,7 @@ impl Split {
         let key = mix(key ^ mix(self.salt));
         let mut first = (0, f64::INFINITY);
         for (arm, &weight) in self.weights().iter().enumerate() {
-            let hash = mix(key ^ mix(arm as u64));
+            let hash = mix(key ^ mix(arm as u64)) >> 11;
             if let Some(arrival) = arrival_below(hash, f64::from(weight), first.1) {
                 first = (arm, arrival);
             }

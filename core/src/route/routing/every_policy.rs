@@ -14,7 +14,7 @@ fn may_be_asked(request: &RouteContext<'_>, candidate: &Candidate) -> bool {
         && candidate.health != Health::Draining
         && candidate.outstanding < candidate.limit
         && candidate.least_priority <= request.priority
-        && !request.blocked.iter().any(|&blocked| blocked == candidate.endpoint)
+        && !request.blocked.contains(&candidate.endpoint)
 }
 
 fn is_healthy(candidate: &Candidate) -> bool {
@@ -232,15 +232,83 @@ fn live_figures_are_read_through_a_view() {
     assert_eq!(loads.each_ref().map(EndpointLoad::outstanding), [5, 5]);
 }
 
+proptest! {
+    #[test]
+    fn a_source_that_lies_does_no_harm(
+        candidates in proptest::collection::vec(any_candidate(), 0..24),
+        (count, lies) in (0..80_usize, any::<u64>()),
+        any in any_request(),
+    ) {
+        /// Tells of more than there are, and at each question another one.
+        struct Liar<'a>(&'a [Candidate], usize, std::cell::Cell<u64>);
+        impl Candidates for Liar<'_> {
+            fn count(&self) -> usize {
+                self.1
+            }
+            fn candidate(&self, index: usize) -> Option<Candidate> {
+                self.2.set(stable_hash(&self.2.get().to_le_bytes()));
+                self.0.get(index ^ (self.2.get() % 8) as usize).copied()
+            }
+        }
+        let liar = Liar(&candidates, count, std::cell::Cell::new(lies));
+        let filters = (Priority::DEFAULT, (Geographic::DEFAULT, Headroom::default()));
+        let policies: [&dyn RoutingPolicy<Liar<'_>>; 9] = [
+            &RoundRobin::new(),
+            &SmoothWeighted::<64>::new(),
+            &WeightedRandom,
+            &LeastRequest::default(),
+            &Latency::default(),
+            &Cheapest(Outstanding),
+            &Affinity::STICKY,
+            &Filtered { filter: filters, policy: Affinity::MODEL },
+            &Gated { gate: Gate::DEFAULT, policy: RoundRobin::new() },
+        ];
+        for policy in policies {
+            if let Ok(choice) = policy.choose(&any.context(), &liar, &mut ()) {
+                prop_assert!(choice.index < count);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_name_is_its_own() {
-    let names = [
-        Reason::Only.name(),
-        Reason::KeyOwner.name(),
-        Exclusion::Ejected.name(),
-        Exclusion::OtherTier(Tier::Zone).name(),
-        Admission::Panic.name(),
-        Tier::Rack.name(),
+    let reasons = [
+        Reason::Only,
+        Reason::NextInTurn,
+        Reason::MostOwed,
+        Reason::Drawn,
+        Reason::CheaperOfTwo,
+        Reason::Cheapest,
+        Reason::KeyOwner,
+        Reason::KeyOverflow,
+        Reason::Loaded,
+        Reason::ColdLoad,
     ];
-    assert_eq!(names, ["only", "key_owner", "ejected", "other_tier", "panic", "rack"]);
+    let exclusions = [
+        Exclusion::OtherVersion,
+        Exclusion::Blocked,
+        Exclusion::ZeroWeight,
+        Exclusion::Draining,
+        Exclusion::Full,
+        Exclusion::Reserved,
+        Exclusion::KeptFree,
+        Exclusion::Ejected,
+        Exclusion::Unreachable,
+        Exclusion::Recovering,
+        Exclusion::NotExplored,
+        Exclusion::Stale,
+        Exclusion::OtherTier(Tier::Zone),
+        Exclusion::Rule(3),
+        Exclusion::WouldMissDeadline,
+        Exclusion::Beyond,
+    ];
+    let all_apart = |names: &[&str]| {
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        distinct.len() == names.len()
+    };
+    assert!(all_apart(&reasons.map(Reason::name)));
+    assert!(all_apart(&exclusions.map(Exclusion::name)));
+    assert!(all_apart(&Tier::ALL.map(Tier::name)));
+    assert_eq!(Exclusion::OtherTier(Tier::Rack).name(), "other_tier");
 }

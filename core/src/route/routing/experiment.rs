@@ -135,8 +135,9 @@ fn equal_latencies_are_called_different_in_at_most_alpha_of_all_experiments() {
 #[test]
 fn bounds_of_a_mean_hold_at_every_moment_at_once() {
     // Two-valued, uniform and exponential, cut off at 1; alpha is for each side.
-    let draws: [(&str, f64, fn(f64) -> f64); 3] = [
-        ("two-valued", 0.1, |uniform| f64::from(u8::from(uniform < 0.1))),
+    type Draw = fn(f64) -> f64;
+    let draws = [
+        ("two-valued", 0.1, (|uniform| f64::from(u8::from(uniform < 0.1))) as Draw),
         ("uniform", 0.5, |uniform| uniform),
         // The mean of min(X, 1) for an exponential X of mean 0.1.
         ("exponential", 0.1 * (1.0 - (-10_f64).exp()), |uniform| -0.1 * (1.0 - uniform).ln()),

@@ -11,6 +11,7 @@ mod second_attempts;
 mod split;
 mod turns;
 mod two_choices;
+mod world;
 
 use std::boxed::Box;
 use std::vec::Vec;
