@@ -46,7 +46,7 @@ fn credits_add_up_whoever_comes_in_between() {
             thread::spawn(move || other.choose(&request, &candidates[..], &mut ()).unwrap().index);
         let second = policy.choose(&request, &candidates[..], &mut ()).unwrap().index;
         let mut counts = [0; 2];
-        [first.join().unwrap(), second].map(|index| counts[index] += 1);
+        [first.join().unwrap(), second].into_iter().for_each(|index| counts[index] += 1);
         // Whoever was chosen twice is owed nothing for the next two.
         while counts.iter().sum::<i32>() < 4 {
             counts[policy.choose(&request, &candidates[..], &mut ()).unwrap().index] += 1;
