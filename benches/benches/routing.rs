@@ -108,9 +108,9 @@ fn cells() -> Vec<Cell> {
     let mut ill = all.clone();
     ill.iter_mut().step_by(10).for_each(|one| one.health = Health::Ejected);
     let lenient = Gated { gate: Gate::DEFAULT, policy: Latency::default() };
-    const RULES: &[Rule<'_>] =
-        &[Rule { when: &[], to: RuleTarget::Version(ModelId(7)), strict: true }];
-    let filters = (Rules(RULES), (Priority::DEFAULT, (Geographic::DEFAULT, Headroom::default())));
+    let to_version = Rule::new(&[], RuleTarget::Version(ModelId(7))).expect("no condition is few");
+    let rules = Rules([to_version.strict()]);
+    let filters = (rules, (Priority::DEFAULT, (Geographic::DEFAULT, Headroom::default())));
     let mut cells = vec![
         cell("round robin", RoundRobin::new(), &all),
         cell("smooth weighted", SmoothWeighted::<128>::new(), &mixed),
@@ -128,7 +128,7 @@ fn cells() -> Vec<Cell> {
             Filtered { filter: Geographic::DEFAULT, policy: LeastRequest::default() },
             &all,
         ),
-        cell("rules", Filtered { filter: Rules(RULES), policy: RoundRobin::new() }, &all),
+        cell("rules", Filtered { filter: rules, policy: RoundRobin::new() }, &all),
         cell(
             "priority",
             Filtered { filter: Priority::DEFAULT, policy: LeastRequest::default() },

@@ -59,21 +59,75 @@ pub enum Target {
     Refuse,
 }
 
+/// How many conditions a rule may have.
+pub const MAX_CONDITIONS: usize = 8;
+
 /// One rule: requests for which all conditions hold go to the target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rule<'a> {
-    /// All of them must hold. Without any, the rule holds for every request.
-    pub when: &'a [Condition],
-    /// Where to.
-    pub to: Target,
-    /// Whether there is no route when nothing of the target is left. If not, the rule is passed over,
-    /// and so are those after it.
-    pub strict: bool,
+pub struct Rule {
+    conditions: [Condition; MAX_CONDITIONS],
+    len: usize,
+    to: Target,
+    strict: bool,
+}
+
+/// A rule has more than [`MAX_CONDITIONS`] conditions: this many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyConditions(pub usize);
+
+impl core::fmt::Display for TooManyConditions {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "a rule has at most {MAX_CONDITIONS} conditions, not {}", self.0)
+    }
+}
+
+impl core::error::Error for TooManyConditions {}
+
+impl Rule {
+    /// Requests for which all of `when` hold go to the target: without any, all requests.
+    ///
+    /// When nothing of the target is left, the rule is passed over, and so are those after it.
+    ///
+    /// # Errors
+    /// If there are more than [`MAX_CONDITIONS`].
+    pub const fn new(mut when: &[Condition], to: Target) -> Result<Self, TooManyConditions> {
+        let len = when.len();
+        if len > MAX_CONDITIONS {
+            return Err(TooManyConditions(len));
+        }
+        // What fills it up holds for all.
+        let mut conditions = [Condition::PriorityFrom(0); MAX_CONDITIONS];
+        let mut at = 0;
+        while let [condition, rest @ ..] = when {
+            conditions[at] = *condition; // below MAX_CONDITIONS
+            (at, when) = (at + 1, rest);
+        }
+        Ok(Self { conditions, len, to, strict: false })
+    }
+
+    /// The same, but there is no route when nothing of the target is left.
+    #[must_use]
+    pub const fn strict(self) -> Self {
+        Self { strict: true, ..self }
+    }
+
+    /// Whether it holds for the request.
+    #[must_use]
+    pub fn holds(&self, request: &RouteContext<'_>) -> bool {
+        self.conditions.iter().take(self.len).all(|condition| condition.holds(request))
+    }
+
+    /// Where it sends them.
+    #[must_use]
+    pub const fn target(&self) -> Target {
+        self.to
+    }
 }
 
 /// Rules by header, annotation and whatever else a request brings; the first that holds counts.
 ///
-/// O(rules + candidates). At most 65,535 rules are looked at.
+/// They are in anything that is a slice: an array, a reference, a vector. O(rules + candidates). At most
+/// 65,536 rules are looked at.
 ///
 /// ```
 /// use tensorforge_core::Instant;
@@ -85,8 +139,8 @@ pub struct Rule<'a> {
 ///
 /// let beta = Annotation { name: stable_hash(b"x-channel"), value: stable_hash(b"beta") };
 /// let when = [Condition::Annotation { name: beta.name, value: beta.value }];
-/// let to_next = [Rule { when: &when, to: Target::Version(ModelId(8)), strict: true }];
-/// let policy = Filtered { filter: Rules(&to_next), policy: RoundRobin::new() };
+/// let to_next = Rule::new(&when, Target::Version(ModelId(8))).unwrap().strict();
+/// let policy = Filtered { filter: Rules([to_next]), policy: RoundRobin::new() };
 ///
 /// let current = Candidate::new(EndpointId(1), ModelId(7));
 /// let next = Candidate::new(EndpointId(2), ModelId(8));
@@ -95,7 +149,7 @@ pub struct Rule<'a> {
 /// assert_eq!(choice.endpoint, EndpointId(2));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rules<'a>(pub &'a [Rule<'a>]);
+pub struct Rules<R>(pub R);
 
 impl Condition {
     /// Whether it holds for the request.
@@ -129,7 +183,7 @@ impl Target {
     }
 }
 
-impl<C: Candidates + ?Sized> Filter<C> for Rules<'_> {
+impl<C: Candidates + ?Sized, R: AsRef<[Rule]>> Filter<C> for Rules<R> {
     fn narrow(
         &self,
         request: &RouteContext<'_>,
@@ -137,8 +191,8 @@ impl<C: Candidates + ?Sized> Filter<C> for Rules<'_> {
         shortlist: &mut Shortlist,
         sink: &mut dyn RouteSink,
     ) -> Result<(), NoRoute> {
-        let holds = |rule: &Rule<'_>| rule.when.iter().all(|condition| condition.holds(request));
-        let Some((at, rule)) = (0..=u16::MAX).zip(self.0).find(|(_, rule)| holds(rule)) else {
+        let mut numbered = (0..=u16::MAX).zip(self.0.as_ref());
+        let Some((at, rule)) = numbered.find(|(_, rule)| rule.holds(request)) else {
             return Ok(());
         };
         sink.noted(Note::Rule(at));

@@ -104,7 +104,7 @@ fn who_comes_from_nowhere_goes_anywhere() {
     assert_eq!(counts, [10; 5]);
 }
 
-fn ruled<'a>(rules: &'a [Rule<'a>]) -> Filtered<Rules<'a>, RoundRobin> {
+fn ruled(rules: &[Rule]) -> Filtered<Rules<&[Rule]>, RoundRobin> {
     Filtered { filter: Rules(rules), policy: RoundRobin::new() }
 }
 
@@ -153,11 +153,11 @@ fn the_first_rule_that_holds_counts() {
     candidates[2].place = HERE;
     let urgent = [Condition::PriorityFrom(5), Condition::Tenant(1)];
     let rules = [
-        Rule { when: &urgent, to: Target::Near { place: HERE, within: Tier::Host }, strict: true },
-        Rule { when: &[Condition::Tenant(1)], to: Target::Version(ModelId(8)), strict: true },
-        Rule { when: &[Condition::Tenant(2)], to: Target::Refuse, strict: false },
-        Rule { when: &[Condition::Tenant(3)], to: Target::Anywhere, strict: false },
-        Rule { when: &[], to: Target::Endpoint(candidates[0].endpoint), strict: true },
+        rule(&urgent, Target::Near { place: HERE, within: Tier::Host }).strict(),
+        rule(&[Condition::Tenant(1)], Target::Version(ModelId(8))).strict(),
+        rule(&[Condition::Tenant(2)], Target::Refuse),
+        rule(&[Condition::Tenant(3)], Target::Anywhere),
+        rule(&[], Target::Endpoint(candidates[0].endpoint)).strict(),
     ];
     let policy = ruled(&rules);
     let choose = |tenant, priority| {
@@ -176,13 +176,30 @@ fn the_first_rule_that_holds_counts() {
 fn a_rule_without_anyone_left_is_passed_over_unless_it_is_strict() {
     let candidates = equals(2);
     for strict in [false, true] {
-        let rules = [Rule { when: &[], to: Target::Version(ModelId(99)), strict }];
+        let lenient = rule(&[], Target::Version(ModelId(99)));
+        let rules = [if strict { lenient.strict() } else { lenient }];
         let mut told = Told::default();
         let answer = ruled(&rules).choose(&request(1), &candidates[..], &mut told);
         assert_eq!(answer.is_err(), strict);
         assert_eq!(told.notes.contains(&Note::RuleWithoutEffect(0)), !strict);
         assert_eq!(told.why(0), strict.then_some(Exclusion::Rule(0)));
     }
+}
+
+#[test]
+fn a_rule_has_up_to_eight_conditions() {
+    let conditions = [Condition::Tenant(1); MAX_CONDITIONS + 1];
+    let (fits, error) = conditions.split_at(MAX_CONDITIONS);
+    assert_eq!(error.len(), 1);
+    assert!(Rule::new(fits, Target::Anywhere).is_ok());
+    let too_many = Rule::new(&conditions, Target::Anywhere);
+    assert_eq!(too_many.err(), Some(TooManyConditions(9)));
+    // The last one counts, too.
+    let mut conditions = [Condition::Tenant(1); MAX_CONDITIONS];
+    let context = RouteContext { tenant: 1, ..request(1) };
+    assert!(rule(&conditions, Target::Anywhere).holds(&context));
+    conditions[MAX_CONDITIONS - 1] = Condition::Tenant(2);
+    assert!(!rule(&conditions, Target::Anywhere).holds(&context));
 }
 
 proptest! {

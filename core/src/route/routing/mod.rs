@@ -93,6 +93,10 @@ fn is_near(hits: usize, trials: usize, share: f64) -> bool {
     (hits - trials * share).abs() <= 5.0 * deviation.max(1.0)
 }
 
+fn rule(when: &[Condition], to: Target) -> Rule {
+    Rule::new(when, to).unwrap()
+}
+
 /// Every policy of the module, each fresh, and each behind filters too.
 fn every_policy() -> Vec<(&'static str, Box<dyn RoutingPolicy>)> {
     const KEPT: Priority = Priority { share: [500, 700, 1000, 1000, 1000, 1000, 1000, 1000] };
@@ -114,11 +118,10 @@ fn every_policy() -> Vec<(&'static str, Box<dyn RoutingPolicy>)> {
         (
             "rules",
             Box::new(Filtered {
-                filter: Rules(&[Rule {
-                    when: &[Condition::PriorityFrom(5)],
-                    to: Target::Near { place: Place::UNKNOWN, within: Tier::Zone },
-                    strict: false,
-                }]),
+                filter: Rules([rule(
+                    &[Condition::PriorityFrom(5)],
+                    Target::Near { place: Place::UNKNOWN, within: Tier::Zone },
+                )]),
                 policy: Latency::default(),
             }),
         ),
