@@ -24,6 +24,7 @@
 //! assert_eq!(congestion_adjusted_latency(4, 0.5), 6);
 //! ```
 
+mod answers;
 mod gate;
 mod route;
 mod routes;
@@ -31,6 +32,10 @@ mod score;
 mod shadow;
 mod table;
 
+pub use answers::{
+    AnswerCache, AnswerCacheConfig, AnswerCacheError, AnswerCacheFigures, AnswerKey,
+    CACHED_AGE_PARAMETER, CACHED_PARAMETER, CachedAnswer, Freshness, NotKept,
+};
 pub use gate::{EndpointGate, InFlight};
 pub use route::{Route, best_route, choose_route, compare_routes, route_available, route_failover};
 pub use routes::{
