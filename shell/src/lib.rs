@@ -15,6 +15,7 @@ pub mod policy;
 pub mod queue;
 pub mod registry;
 pub mod resilience;
+pub mod routing;
 pub mod server;
 pub mod service;
 pub mod simulation;

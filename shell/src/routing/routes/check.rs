@@ -1,0 +1,476 @@
+//! From what is written to what is known to make sense.
+
+use super::checked::{
+    CheckedEndpoint, CheckedModel, CheckedRoutes, CheckedRule, CheckedShadow, Condition, LEVELS,
+    VersionShare,
+};
+use super::error::InvalidRoutes;
+use super::{
+    ALL_BASIS_POINTS, EndpointEntry, FilterName, ModelEntry, Routes, RuleEntry, ShadowAnswers,
+    ShadowEntry,
+};
+use crate::routing::{Route, Tolerance};
+use hashbrown::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Most bytes of a name, a place, an address or a value.
+pub const MAX_NAME: usize = 512;
+/// Most [channels](Routes::channels).
+pub const MAX_CHANNELS: usize = 65_536;
+/// Most [endpoints](Routes::endpoints): as many as a policy looks at.
+pub const MAX_ENDPOINTS: usize = 1024;
+/// Most [places](Routes::places).
+pub const MAX_PLACES: usize = 4096;
+/// Most [models](Routes::models).
+pub const MAX_MODELS: usize = 16_384;
+/// Most versions in a split, and most fallbacks, shadows and rules, each, of one model.
+pub const MAX_PER_MODEL: usize = 16;
+
+/// Names of an error's list of what there is.
+const NAMES_TOLD: usize = 8;
+
+impl Routes {
+    /// Checks that all of it makes sense together.
+    ///
+    /// O(n) for n entries, but for sorting the channels.
+    ///
+    /// # Errors
+    /// [`InvalidRoutes`] names the first entry that does not.
+    pub fn check(&self) -> Result<CheckedRoutes, InvalidRoutes> {
+        at_most("channels", self.channels.len(), MAX_CHANNELS)?;
+        at_most("places", self.places.len(), MAX_PLACES)?;
+        at_most("endpoints", self.endpoints.len(), MAX_ENDPOINTS)?;
+        at_most("models", self.models.len(), MAX_MODELS)?;
+
+        let channels = check_channels(&self.channels)?;
+        let places = number_places(&self.places)?;
+        let mut endpoints = Vec::with_capacity(self.endpoints.len());
+        let mut endpoint_indices = HashMap::with_capacity(self.endpoints.len());
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let entry = entry("endpoints", index, &endpoint.name);
+            endpoints.push(check_endpoint(&entry, endpoint, &places)?);
+            if endpoint_indices.insert(endpoint.name.clone(), index).is_some() {
+                return Err(InvalidRoutes::Duplicate { entry, name: endpoint.name.clone() });
+            }
+        }
+        let mut names = HashSet::with_capacity(self.models.len());
+        for (index, model) in self.models.iter().enumerate() {
+            let entry = entry("models", index, &model.name);
+            check_name(&entry, "name", &model.name)?;
+            if !names.insert(model.name.as_str()) {
+                return Err(InvalidRoutes::Duplicate { entry, name: model.name.clone() });
+            }
+        }
+        let known = Known { models: &names, endpoints: &endpoint_indices };
+        let mut models = HashMap::with_capacity(self.models.len());
+        for (index, model) in self.models.iter().enumerate() {
+            let checked = known.check_model(&entry("models", index, &model.name), model)?;
+            models.insert(model.name.clone(), checked);
+        }
+        if let Some(cycle) = fallback_cycle(&self.models) {
+            return Err(InvalidRoutes::FallbackCycle { cycle });
+        }
+        let written = Self {
+            places: self.places.clone(),
+            channels: Vec::new(),
+            endpoints: self.endpoints.clone(),
+            models: self.models.clone(),
+        };
+        Ok(CheckedRoutes { channels, written, endpoints, endpoint_indices, models })
+    }
+}
+
+/// How an error names an entry of a list.
+fn entry(list: &str, index: usize, name: &str) -> String {
+    let mut told: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+    if name.chars().nth(64).is_some() {
+        told.push('…');
+    }
+    if told.is_empty() { format!("{list}[{index}]") } else { format!("{list}[{index}] '{told}'") }
+}
+
+fn at_most(key: impl Into<String>, count: usize, most: usize) -> Result<(), InvalidRoutes> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(InvalidRoutes::TooMany { key: key.into(), count, most })
+}
+
+fn check_name(entry: &str, key: &'static str, name: &str) -> Result<(), InvalidRoutes> {
+    let entry = || entry.to_owned();
+    if name.is_empty() {
+        return Err(InvalidRoutes::Empty { entry: entry(), key });
+    }
+    let problem = if name.len() > MAX_NAME {
+        format!("it has {} bytes; at most {MAX_NAME} are possible", name.len())
+    } else if name.chars().any(char::is_control) {
+        "it has control characters, such as line breaks; take them out".to_owned()
+    } else if name.trim() != name {
+        "it begins or ends with a space; take it out".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(InvalidRoutes::Name { entry: entry(), key, problem })
+}
+
+/// `value` as a whole number from 1 to `most`.
+fn whole(
+    entry: &str,
+    key: &'static str,
+    value: f64,
+    most: u16,
+    wanted: &'static str,
+) -> Result<u16, InvalidRoutes> {
+    // NaN is in no range.
+    if (1.0..=f64::from(most)).contains(&value) && value.fract() == 0.0 {
+        return Ok(value as u16);
+    }
+    Err(InvalidRoutes::Number { entry: entry.to_owned(), key, value, wanted })
+}
+
+fn check_channels(channels: &[Route]) -> Result<Vec<Arc<Route>>, InvalidRoutes> {
+    let mut seen = HashSet::with_capacity(channels.len());
+    for (index, route) in channels.iter().enumerate() {
+        let entry = entry("channels", index, &route.channel);
+        check_name(&entry, "channel", &route.channel)?;
+        if !seen.insert(route.channel.as_str()) {
+            return Err(InvalidRoutes::Duplicate { entry, name: route.channel.clone() });
+        }
+    }
+    let mut sorted: Vec<Arc<Route>> = channels.iter().cloned().map(Arc::new).collect();
+    sorted.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
+    Ok(sorted)
+}
+
+/// The numbers of each place's levels.
+fn number_places(places: &[String]) -> Result<HashMap<&str, [u16; LEVELS]>, InvalidRoutes> {
+    let mut numbered = HashMap::with_capacity(places.len());
+    // By the text up to and including a level: its number, and how many levels below it have one.
+    let mut levels: HashMap<&str, (u16, u16)> = HashMap::new();
+    let mut regions = 0;
+    for (index, place) in places.iter().enumerate() {
+        let entry = entry("places", index, place);
+        check_name(&entry, "the place", place)?;
+        let parts = place.split('/');
+        if parts.clone().count() > LEVELS
+            || parts.clone().any(|part| part.trim() != part || part.is_empty())
+        {
+            return Err(InvalidRoutes::Place { entry, place: place.clone() });
+        }
+        let mut numbers = [0; LEVELS];
+        let mut above = None;
+        let mut end = 0;
+        for (number, part) in numbers.iter_mut().zip(parts) {
+            end += part.len();
+            let level = &place[..end];
+            end += 1; // the slash
+            *number = match levels.get(level) {
+                Some((number, _)) => *number,
+                None => {
+                    let count = match above.and_then(|above| levels.get_mut(above)) {
+                        Some((_, below)) => below,
+                        None => &mut regions,
+                    };
+                    // At most MAX_PLACES.
+                    *count += 1;
+                    let number = *count;
+                    levels.insert(level, (number, 0));
+                    number
+                }
+            };
+            above = Some(level);
+        }
+        if numbered.insert(place.as_str(), numbers).is_some() {
+            return Err(InvalidRoutes::Duplicate { entry, name: place.clone() });
+        }
+    }
+    Ok(numbered)
+}
+
+fn check_endpoint(
+    entry: &str,
+    endpoint: &EndpointEntry,
+    places: &HashMap<&str, [u16; LEVELS]>,
+) -> Result<CheckedEndpoint, InvalidRoutes> {
+    check_name(entry, "name", &endpoint.name)?;
+    check_name(entry, "url", &endpoint.url)?;
+    if let Some(problem) = url_problem(&endpoint.url) {
+        let (entry, url) = (entry.to_owned(), endpoint.url.clone());
+        return Err(InvalidRoutes::Url { entry, url, problem });
+    }
+    let place = match &endpoint.place {
+        None => [0; LEVELS],
+        Some(place) => *places.get(place.as_str()).ok_or_else(|| InvalidRoutes::UnknownPlace {
+            entry: entry.to_owned(),
+            place: place.clone(),
+            known: names(places.keys().copied()),
+        })?,
+    };
+    let wanted =
+        "a whole number from 1 to 65535; an endpoint that is to get nothing has state \"draining\"";
+    Ok(CheckedEndpoint {
+        name: endpoint.name.clone(),
+        url: (endpoint.url != "local").then(|| endpoint.url.clone()),
+        place,
+        weight: whole(entry, "weight", endpoint.weight, u16::MAX, wanted)?,
+        state: endpoint.state,
+    })
+}
+
+fn url_problem(url: &str) -> Option<&'static str> {
+    if url == "local" {
+        return None;
+    }
+    let Ok(parsed) = url.parse::<hyper::http::Uri>() else { return Some("cannot be read") };
+    if !matches!(parsed.scheme_str(), Some("http" | "https")) {
+        return Some("does not begin with http:// or https://");
+    }
+    let authority = parsed.authority()?;
+    if authority.as_str().contains('@') {
+        return Some("has a name or password in it, which would end up in logs");
+    }
+    if authority.host().is_empty() || authority.as_str().ends_with(':') {
+        return Some("lacks a host or port");
+    }
+    // Read apart from the number, which leaves a port beyond 65535 out without a word.
+    if authority.port().is_none() && authority.as_str().len() > authority.host().len() {
+        return Some("has a port that is none");
+    }
+    parsed.query().is_some().then_some("has a query, which would be in the way of the protocol's")
+}
+
+/// The first names of a list, for an error.
+fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = all.collect();
+    all.sort_unstable();
+    let more = if all.len() > NAMES_TOLD { ", …" } else { "" };
+    match all.get(..NAMES_TOLD.min(all.len())) {
+        Some([]) | None => "none".to_owned(),
+        Some(first) => format!("'{}'{more}", first.join("', '")),
+    }
+}
+
+/// What entries of a model may refer to.
+struct Known<'a> {
+    models: &'a HashSet<&'a str>,
+    endpoints: &'a HashMap<String, usize>,
+}
+
+impl Known<'_> {
+    fn check_model(&self, entry: &str, model: &ModelEntry) -> Result<CheckedModel, InvalidRoutes> {
+        for (key, count) in [
+            ("split", model.split.len()),
+            ("fallbacks", model.fallbacks.len()),
+            ("shadows", model.shadows.len()),
+            ("rules", model.rules.len()),
+        ] {
+            at_most(format!("{entry}: {key}"), count, MAX_PER_MODEL)?;
+        }
+        once(entry, model.endpoints.iter().map(String::as_str))?;
+        once(entry, model.fallbacks.iter().map(String::as_str))?;
+        once(entry, model.split.iter().map(|part| part.version.as_str()))?;
+        once(
+            entry,
+            model.filters.iter().map(|filter| match filter {
+                FilterName::Geographic => "geographic",
+                FilterName::Priority => "priority",
+                FilterName::Headroom => "headroom",
+            }),
+        )?;
+        let endpoints = if model.endpoints.is_empty() {
+            (0..self.endpoints.len()).collect()
+        } else {
+            let found = model.endpoints.iter().map(|name| self.endpoint(entry, name));
+            found.collect::<Result<_, _>>()?
+        };
+        for fallback in &model.fallbacks {
+            self.model(entry, "fallbacks", fallback)?;
+        }
+        let shadows = model.shadows.iter().enumerate().map(|(index, shadow)| {
+            self.check_shadow(&format!("{entry}: shadows[{index}]"), model, shadow)
+        });
+        let rules = model
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| self.check_rule(&format!("{entry}: rules[{index}]"), rule));
+        Ok(CheckedModel {
+            policy: model.policy,
+            filters: model.filters.clone(),
+            endpoints,
+            split: check_split(entry, model)?,
+            fallbacks: model.fallbacks.clone(),
+            shadows: shadows.collect::<Result<_, _>>()?,
+            rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn model(&self, entry: &str, key: &'static str, name: &str) -> Result<(), InvalidRoutes> {
+        if self.models.contains(name) {
+            return Ok(());
+        }
+        Err(InvalidRoutes::UnknownModel {
+            entry: entry.to_owned(),
+            key,
+            model: name.to_owned(),
+            known: names(self.models.iter().copied()),
+        })
+    }
+
+    fn endpoint(&self, entry: &str, name: &str) -> Result<usize, InvalidRoutes> {
+        self.endpoints.get(name).copied().ok_or_else(|| InvalidRoutes::UnknownEndpoint {
+            entry: entry.to_owned(),
+            endpoint: name.to_owned(),
+            known: names(self.endpoints.keys().map(String::as_str)),
+        })
+    }
+
+    fn check_shadow(
+        &self,
+        entry: &str,
+        of: &ModelEntry,
+        shadow: &ShadowEntry,
+    ) -> Result<CheckedShadow, InvalidRoutes> {
+        let model = shadow.model.as_ref().unwrap_or(&of.name);
+        self.model(entry, "shadows", model)?;
+        match &shadow.version {
+            Some(version) => check_name(entry, "version", version)?,
+            None if *model == of.name => {
+                return Err(InvalidRoutes::ShadowOfItself { entry: entry.to_owned() });
+            }
+            None => {}
+        }
+        let number = |key, value, wanted| InvalidRoutes::Number {
+            entry: entry.to_owned(),
+            key,
+            value,
+            wanted,
+        };
+        let hundredths = (shadow.percent * 100.0).round();
+        // 2.51 × 100 is not exactly 251.
+        let is_whole = (shadow.percent * 100.0 - hundredths).abs() < 1e-6;
+        if !(1.0..=f64::from(ALL_BASIS_POINTS)).contains(&hundredths) || !is_whole {
+            return Err(number("percent", shadow.percent, "from 0.01 to 100 in steps of 0.01"));
+        }
+        let default = Tolerance::default();
+        let absolute = shadow.absolute_tolerance.unwrap_or(default.absolute());
+        let relative = shadow.relative_tolerance.unwrap_or(default.relative());
+        let tolerance = |absolute, relative, key, value| {
+            Tolerance::new(absolute, relative)
+                .ok_or_else(|| number(key, value, "a number of 0 or more"))
+        };
+        tolerance(absolute, 0.0, "absolute_tolerance", absolute)?;
+        let both = tolerance(absolute, relative, "relative_tolerance", relative)?;
+        Ok(CheckedShadow {
+            model: model.clone(),
+            version: shadow.version.clone(),
+            basis_points: hundredths as u16,
+            compare: (shadow.answers == ShadowAnswers::Compare).then_some(both),
+        })
+    }
+
+    fn check_rule(&self, entry: &str, rule: &RuleEntry) -> Result<CheckedRule, InvalidRoutes> {
+        let problem = |problem| InvalidRoutes::Rule { entry: entry.to_owned(), problem };
+        let equals = rule.equals.clone();
+        if let Some(value) = equals.as_ref().filter(|value| !value.is_empty()) {
+            check_name(entry, "equals", value)?;
+        }
+        let condition = match (&rule.header, &rule.annotation) {
+            (Some(name), None) => {
+                check_name(entry, "header", name)?;
+                let Ok(name) = name.parse::<hyper::http::HeaderName>() else {
+                    return Err(problem(
+                        "the header is no name of an HTTP header; write one such as x-canary",
+                    ));
+                };
+                Condition::Header { name: name.as_str().to_owned(), equals }
+            }
+            (None, Some(name)) => {
+                check_name(entry, "annotation", name)?;
+                Condition::Annotation { name: name.clone(), equals }
+            }
+            (None, None) => {
+                return Err(problem("looks at nothing; give it a header or an annotation"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(problem("has a header and an annotation; make two rules of it"));
+            }
+        };
+        if let Some(version) = &rule.version {
+            check_name(entry, "version", version)?;
+        }
+        let endpoint = rule.endpoint.as_ref().map(|name| self.endpoint(entry, name)).transpose()?;
+        if rule.version.is_none() && endpoint.is_none() {
+            return Err(problem("sends nowhere; give it a version or an endpoint"));
+        }
+        Ok(CheckedRule { condition, version: rule.version.clone(), endpoint })
+    }
+}
+
+/// Refuses a name that comes twice in a model's list.
+fn once<'a>(entry: &str, names: impl Iterator<Item = &'a str>) -> Result<(), InvalidRoutes> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            let (entry, name) = (entry.to_owned(), name.to_owned());
+            return Err(InvalidRoutes::Duplicate { entry, name });
+        }
+    }
+    Ok(())
+}
+
+fn check_split(entry: &str, model: &ModelEntry) -> Result<Vec<VersionShare>, InvalidRoutes> {
+    let mut shares = Vec::with_capacity(model.split.len());
+    for (index, part) in model.split.iter().enumerate() {
+        let entry = format!("{entry}: split[{index}]");
+        check_name(&entry, "version", &part.version)?;
+        let wanted = "a whole number from 1 to 10000; leave versions out that are to get nothing";
+        let basis_points =
+            whole(&entry, "basis_points", part.basis_points, ALL_BASIS_POINTS, wanted)?;
+        shares.push(VersionShare { version: part.version.clone(), basis_points });
+    }
+    let sum = shares.iter().map(|share| u64::from(share.basis_points)).sum();
+    if !shares.is_empty() && sum != u64::from(ALL_BASIS_POINTS) {
+        return Err(InvalidRoutes::SplitSum { entry: entry.to_owned(), sum });
+    }
+    Ok(shares)
+}
+
+/// The first way along fallbacks that comes back to a model on it, that model at both ends.
+///
+/// Depth first with a stack of its own, for thousands of models may stand in a row.
+fn fallback_cycle(models: &[ModelEntry]) -> Option<Vec<String>> {
+    let indices: HashMap<&str, usize> =
+        models.iter().enumerate().map(|(index, model)| (model.name.as_str(), index)).collect();
+    let mut is_done = vec![false; models.len()];
+    // Where a model is on the way that is being followed.
+    let mut at: Vec<Option<usize>> = vec![None; models.len()];
+    for start in 0..models.len() {
+        // Models on the way, each with the fallback to look at next.
+        let mut way: Vec<(usize, usize)> = Vec::new();
+        if !is_done[start] {
+            at[start] = Some(0);
+            way.push((start, 0));
+        }
+        while let Some((model, next)) = way.last_mut() {
+            let fallback = models[*model].fallbacks.get(*next);
+            let Some(fallback) = fallback.and_then(|name| indices.get(name.as_str())) else {
+                is_done[*model] = true;
+                at[*model] = None;
+                way.pop();
+                continue;
+            };
+            *next += 1;
+            if let Some(begin) = at[*fallback] {
+                let circle = way[begin..].iter().map(|(model, _)| *model).chain([*fallback]);
+                return Some(circle.map(|model| models[model].name.clone()).collect());
+            }
+            if !is_done[*fallback] {
+                at[*fallback] = Some(way.len());
+                way.push((*fallback, 0));
+            }
+        }
+    }
+    None
+}

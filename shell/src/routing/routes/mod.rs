@@ -1,0 +1,262 @@
+//! What is written down about routes: the file `routes.toml`, or the same as JSON.
+
+mod check;
+mod checked;
+mod error;
+mod file;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{MAX_CHANNELS, MAX_ENDPOINTS, MAX_MODELS, MAX_NAME, MAX_PER_MODEL, MAX_PLACES};
+pub use checked::{
+    CheckedEndpoint, CheckedModel, CheckedRoutes, CheckedRule, CheckedShadow, Condition,
+    VersionShare,
+};
+pub use error::InvalidRoutes;
+pub use file::{MAX_FILE, RoutesFileError};
+
+use super::Route;
+use serde::{Deserialize, Serialize};
+
+/// The share of all traffic, in basis points: hundredths of a per cent.
+pub const ALL_BASIS_POINTS: u16 = 10_000;
+
+/// Where requests may go, as written: the whole content of `routes.toml`.
+///
+/// Nothing here is checked yet, so that a mistake can be told by its place: numbers are any numbers, names
+/// any text. [`check`](Self::check) makes [`CheckedRoutes`] of it, and so does whatever publishes it. Every
+/// key is optional, and a key that is not known is refused.
+///
+/// ```
+/// use tensorforge::routing::{InvalidRoutes, Routes};
+///
+/// let text = r#"
+///     places = ["eu/a", "us"]
+///
+///     [[endpoints]]
+///     name = "here"
+///     url = "local"
+///     place = "eu/a"
+///     weight = 3
+///
+///     [[endpoints]]
+///     name = "there"
+///     url = "http://gpu-1:8000"
+///     place = "us"
+///
+///     [[models]]
+///     name = "digits"
+///     policy = "latency"
+///     split = [
+///         { version = "1", basis_points = 9990 },
+///         { version = "2", basis_points = 10 },
+///     ]
+///     shadows = [{ version = "3", percent = 2.5, answers = "compare" }]
+///     rules = [{ header = "x-canary", equals = "yes", version = "2" }]
+///     fallbacks = ["digits-small"]
+///
+///     [[models]]
+///     name = "digits-small"
+/// "#;
+/// let mut routes = Routes::from_toml(text).unwrap();
+/// assert!(routes.check().is_ok());
+///
+/// routes.models[1].fallbacks.push("digits".to_string());
+/// assert!(matches!(routes.check(), Err(InvalidRoutes::FallbackCycle { .. })));
+/// ```
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Routes {
+    /// The places that endpoints may be in, each as `region`, `region/zone`, `region/zone/rack` or
+    /// `region/zone/rack/host`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
+    /// Plain channels, as [`RouteTable::all`](super::RouteTable::all) tells them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Route>,
+    /// What answers requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointEntry>,
+    /// How requests for a model are routed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelEntry>,
+}
+
+/// Something that answers requests.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointEntry {
+    /// Its name, by which it stays the same from one table to the next.
+    pub name: String,
+    /// `local` for this process, or where it is asked: `http://host:port`.
+    pub url: String,
+    /// One of [`Routes::places`]; none if it is not known where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Its share beside the other endpoints': a whole number from 1 to 65,535.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Whether it takes new requests.
+    #[serde(default)]
+    pub state: EndpointState,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl EndpointEntry {
+    /// An active endpoint of weight 1, nobody says where.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            place: None,
+            weight: one(),
+            state: EndpointState::Active,
+        }
+    }
+}
+
+/// Whether an endpoint takes new requests.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// It does.
+    #[default]
+    Active,
+    /// It finishes those it has, and takes no more.
+    Draining,
+}
+
+/// How requests for one model are routed.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelEntry {
+    /// The model's name.
+    pub name: String,
+    /// How an endpoint is picked.
+    pub policy: PolicyName,
+    /// What narrows the endpoints down before one is picked, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterName>,
+    /// Names of the endpoints that have it; none for all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<String>,
+    /// How requests that name no version are divided among versions; none for the newest one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<SplitEntry>,
+    /// Models to ask instead, the first one first, when no endpoint of this one is left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
+    /// Who else gets a copy of its requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ShadowEntry>,
+    /// Where certain requests go, before any split; the first rule that holds counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleEntry>,
+}
+
+/// How an endpoint is picked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PolicyName {
+    /// Who answers sooner, of two drawn at random.
+    #[default]
+    Latency,
+    /// Who has less to do, of two drawn at random.
+    LeastRequest,
+    /// The next in turn.
+    RoundRobin,
+    /// In turn by weight, evenly spread.
+    SmoothWeighted,
+    /// At random by weight.
+    WeightedRandom,
+    /// The same one for the same model, within a bound on its load.
+    ModelAffinity,
+    /// The same one for the same key, such as a session's.
+    Sticky,
+}
+
+/// What narrows the endpoints down.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FilterName {
+    /// The nearest ones that have room.
+    Geographic,
+    /// Those that are kept for the request's priority.
+    Priority,
+    /// Those that are expected to answer before the deadline.
+    Headroom,
+}
+
+/// A version's part of the traffic.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitEntry {
+    /// The version.
+    pub version: String,
+    /// Its part in hundredths of a per cent; those of all versions add up to [`ALL_BASIS_POINTS`].
+    pub basis_points: f64,
+}
+
+/// Who gets copies of requests, whose answers nobody waits for.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowEntry {
+    /// The model that is asked; none for the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Its version; none for what the model's own routes say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How many of the requests are copied, in per cent, to 0.01.
+    pub percent: f64,
+    /// What becomes of the answers.
+    #[serde(default)]
+    pub answers: ShadowAnswers,
+    /// How far compared numbers may be apart, absolutely. Default: 1e-6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absolute_tolerance: Option<f64>,
+    /// How far they may be apart as a part of the primary's. Default: 1e-3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_tolerance: Option<f64>,
+}
+
+/// What becomes of a shadow's answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ShadowAnswers {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They are compared with the primary's, and the differences are reported.
+    Compare,
+}
+
+/// Sends requests with a certain header or annotation somewhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleEntry {
+    /// The HTTP header that is looked at; its name in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The request parameter that is looked at, instead of a header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotation: Option<String>,
+    /// The value it must have; none if it need only be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equals: Option<String>,
+    /// The version that such requests go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The endpoint that such requests go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
