@@ -167,6 +167,20 @@ impl Client {
         self.parse(&answer)
     }
 
+    /// `POST`s a JSON document and reads the one that comes back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_json<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        document: &serde_json::Value,
+    ) -> Result<T, ClientError> {
+        let body = Body { bytes: document.to_string().into(), header_length: None };
+        let answer = self.send(Method::POST, path, Some(&body)).await?;
+        self.parse(&answer)
+    }
+
     /// Runs a model; `binary` says whether the inputs go as raw bytes.
     ///
     /// # Errors
@@ -334,6 +348,10 @@ fn escape(segment: &str) -> String {
     }
     escaped
 }
+
+mod remote;
+
+pub use remote::RemoteEndpoint;
 
 #[cfg(test)]
 pub(crate) mod mock;

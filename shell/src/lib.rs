@@ -9,6 +9,7 @@ pub mod config;
 pub mod contracts;
 pub mod device;
 pub mod events;
+pub mod gateway;
 pub mod limiter;
 pub mod models;
 pub mod policy;

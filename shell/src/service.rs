@@ -356,6 +356,12 @@ impl Service {
         !self.draining.load(Ordering::Relaxed) && self.registry.ready().next().is_some()
     }
 
+    /// Whether it takes no more requests.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Requests in hand: waiting or running.
     #[must_use]
     pub fn pending(&self) -> u64 {

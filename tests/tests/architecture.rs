@@ -58,6 +58,7 @@ mod architecture {
                     "statistics",
                     "workflow",
                     "routing",
+                    "gateway",
                     "policy",
                     "resilience",
                     "simulation",

@@ -8,6 +8,7 @@ mod models;
 mod output;
 mod remote;
 mod replay;
+mod routes;
 mod serve;
 mod simulate;
 mod svg;
@@ -57,6 +58,7 @@ enum Command {
     Simulate(Box<simulate::Args>),
     Audit(audit::Args),
     Replay(replay::Args),
+    Routes(routes::Args),
 }
 
 /// Parses the command line, does what it says, and reports errors.
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args, &output),
         Command::Audit(args) => audit::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
+        Command::Routes(args) => routes::run(args, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,12 +2,13 @@
 
 use super::models::list;
 use super::output::notice;
-use super::{CliError, Output};
+use super::{CliError, Output, routes};
 use crate::batch_scheduler::BatchScheduler;
 use crate::clock::Clock;
 use crate::config::{Backend, ModelConfig, parse_duration};
 use crate::contracts::RepositoryEntry;
 use crate::device::cpu::{self, CpuOptions};
+use crate::gateway::{Gateway, GatewayOptions};
 use crate::models::{TensorSpec, element_count};
 use crate::registry::{LoadedModel, Registry};
 use crate::server::{Server, ServerLimits};
@@ -29,6 +30,7 @@ Examples:
   tensorforge serve --max-wait 2ms                   wait up to 2 ms to fill a batch
   tensorforge serve --max-batch 1                    no batching
   tensorforge serve --audit audit.jsonl              every step of every request and model, on record
+  tensorforge serve --routes routes.toml             in front of other servers, see `routes check`
   tensorforge serve --record trace.jsonl             every decision, to be made again by `replay`
 
 A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
@@ -106,6 +108,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", env = "TENSORFORGE_RECORD")]
     record: Option<PathBuf>,
 
+    /// Send requests where this table says: to this server's own models and to other servers. It is read
+    /// again when it changes
+    #[arg(long, value_name = "FILE", env = "TENSORFORGE_ROUTES")]
+    routes: Option<PathBuf>,
+
+    /// How long one endpoint of --routes has for one request
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, requires = "routes")]
+    attempt_timeout: Duration,
+
     /// Do not start unless every model loads
     #[arg(long)]
     strict: bool,
@@ -152,7 +163,18 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| failed(&error))?;
-    let served = runtime.block_on(serve(args, output, service));
+    let gateway = match &args.routes {
+        None => None,
+        Some(file) => {
+            let attempt_timeout = args.attempt_timeout;
+            let options = GatewayOptions { attempt_timeout, ..GatewayOptions::default() };
+            let gateway = routes::gateway(file, options, clock, &service)?;
+            runtime.spawn(Arc::clone(&gateway).keep_probing());
+            runtime.spawn(routes::follow(Arc::clone(&gateway), file.clone()));
+            Some(gateway)
+        }
+    };
+    let served = runtime.block_on(serve(args, output, service, gateway));
     // Connections that linger are cut off first: their requests are on record then.
     drop(runtime);
     if let Some(audit) = audit {
@@ -180,7 +202,12 @@ fn open_audit(args: &Args) -> Result<Option<Arc<Buffered>>, CliError> {
     Ok(Some(Arc::new(buffered)))
 }
 
-async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<(), CliError> {
+async fn serve(
+    args: &Args,
+    output: &Output,
+    service: Arc<Service>,
+    gateway: Option<Arc<Gateway>>,
+) -> Result<(), CliError> {
     let limits =
         ServerLimits { max_body: (args.max_body as usize) << 20, ..ServerLimits::default() };
     let cannot_listen = |error| CliError::cannot_listen(args.address, &error);
@@ -190,7 +217,7 @@ async fn serve(args: &Args, output: &Output, service: Arc<Service>) -> Result<()
     announce(args, output, &service, address);
 
     let (draining, drain) = tokio::sync::oneshot::channel();
-    let serving = server.serve(Arc::clone(&service), async {
+    let serving = server.serve_routed(Arc::clone(&service), gateway, async {
         stop.requested().await;
         let pending = service.pending();
         notice(&format!("draining: {pending} requests in hand (Ctrl-C again stops at once)"));
@@ -275,6 +302,10 @@ fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Re
         Some(audit) => audit,
         None => &(),
     };
+    // A gateway may have no models of its own.
+    if args.routes.is_some() && !args.models.exists() {
+        return Ok(Registry::default());
+    }
     let registry = Registry::load_audited(&args.models, &loader, adjust, clock, sink);
     let registry = registry.map_err(|error| {
         CliError::unusable(error.to_string())

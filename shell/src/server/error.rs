@@ -3,6 +3,7 @@
 use crate::batch_scheduler::RunError;
 use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
+use crate::gateway::{EndpointError, GatewayError};
 use crate::registry::LookupError;
 use crate::service::InferError;
 use axum::Json;
@@ -74,6 +75,26 @@ impl From<InferError> for ApiError {
             InferError::Run { source, .. } => run_status(source),
         };
         Self { retry_after, ..Self::new(status, error.to_string()) }
+    }
+}
+
+impl From<GatewayError> for ApiError {
+    fn from(error: GatewayError) -> Self {
+        let message = error.to_string();
+        let status = match error {
+            GatewayError::Endpoint { error: EndpointError::Service(error), .. } => {
+                return error.into();
+            }
+            GatewayError::Endpoint { error: EndpointError::Status { status, .. }, .. } => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
+            }
+            GatewayError::UnknownModel(_) => StatusCode::NOT_FOUND,
+            GatewayError::Loop(_) => StatusCode::LOOP_DETECTED,
+            GatewayError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
+            GatewayError::Endpoint { .. } => StatusCode::BAD_GATEWAY,
+            GatewayError::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, message)
     }
 }
 

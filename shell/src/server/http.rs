@@ -5,8 +5,9 @@ use super::error::ApiError;
 use super::model_config::model_config;
 use crate::contracts::rest::{self, HEADER_LENGTH};
 use crate::contracts::{
-    InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
+    InferRequest, InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
 };
+use crate::gateway::{Explanation, Gateway, Hints};
 use crate::service::Service;
 use crate::telemetry::prometheus;
 use axum::body::Body;
@@ -30,8 +31,12 @@ const LARGE: usize = 64 << 10;
 #[derive(Clone)]
 struct App {
     service: Arc<Service>,
+    gateway: Option<Arc<Gateway>>,
     limits: ServerLimits,
 }
+
+/// The header that says which way a request took.
+const ROUTE_HEADER: &str = "x-tensorforge-route";
 
 /// The model and version in a path.
 #[derive(Deserialize)]
@@ -55,7 +60,11 @@ impl Target {
     }
 }
 
-pub(super) fn router(service: Arc<Service>, limits: ServerLimits) -> Router {
+pub(super) fn router(
+    service: Arc<Service>,
+    gateway: Option<Arc<Gateway>>,
+    limits: ServerLimits,
+) -> Router {
     let model = |prefix: &str| {
         Router::new()
             .route(prefix, get(model_metadata))
@@ -70,6 +79,7 @@ pub(super) fn router(service: Arc<Service>, limits: ServerLimits) -> Router {
         .route("/v2/health/ready", get(server_ready))
         .route("/v2/models/stats", get(statistics))
         .route("/metrics", get(metrics))
+        .route("/v2/routes/explain", post(explain))
         .route("/v2/repository/index", post(index))
         .merge(model("/v2/models/{model}"))
         .merge(model("/v2/models/{model}/versions/{version}"))
@@ -78,7 +88,7 @@ pub(super) fn router(service: Arc<Service>, limits: ServerLimits) -> Router {
         // What it does not know is refused in `read_body`, with a message.
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        .with_state(App { service, limits })
+        .with_state(App { service, gateway, limits })
 }
 
 async fn no_such_path(method: Method, uri: Uri) -> ApiError {
@@ -101,7 +111,8 @@ async fn server_metadata() -> Json<ServerMetadata> {
 }
 
 async fn server_ready(State(app): State<App>) -> Result<(), ApiError> {
-    match app.service.is_ready() {
+    // A gateway without models of its own is ready for those of others.
+    match app.service.is_ready() || (app.gateway.is_some() && !app.service.is_draining()) {
         true => Ok(()),
         false => Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -111,7 +122,14 @@ async fn server_ready(State(app): State<App>) -> Result<(), ApiError> {
 }
 
 async fn model_ready(State(app): State<App>, target: Target) -> Result<(), ApiError> {
-    app.service.registry().find(&target.model, target.version())?;
+    match &app.gateway {
+        Some(gateway) => {
+            gateway.metadata(&target.model, target.version()).await?;
+        }
+        None => {
+            app.service.registry().find(&target.model, target.version())?;
+        }
+    }
     server_ready(State(app)).await
 }
 
@@ -119,7 +137,10 @@ async fn model_metadata(
     State(app): State<App>,
     target: Target,
 ) -> Result<Json<ModelMetadata>, ApiError> {
-    Ok(Json(app.service.metadata(&target.model, target.version())?))
+    Ok(Json(match &app.gateway {
+        Some(gateway) => gateway.metadata(&target.model, target.version()).await?,
+        None => app.service.metadata(&target.model, target.version())?,
+    }))
 }
 
 async fn config(
@@ -149,6 +170,41 @@ async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let content_type = HeaderValue::from_static(prometheus::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Ok(response)
+}
+
+/// A request whose way is asked for: `POST /v2/routes/explain`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainRequest {
+    /// The model.
+    model: String,
+    /// Its version.
+    version: Option<String>,
+    /// Request parameters: `priority`, `sticky_key`, those that rules look at.
+    #[serde(default)]
+    parameters: crate::contracts::Parameters,
+    /// Request headers.
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+}
+
+async fn explain(
+    State(app): State<App>,
+    request: Request<Body>,
+) -> Result<Json<Explanation>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, app.limits).await?;
+    let Some(gateway) = &app.gateway else {
+        let message = "this server has no routes: start it with --routes FILE";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, message));
+    };
+    let asked: ExplainRequest = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::bad_request(format!("the explain request is not valid: {error}"))
+    })?;
+    let lower = |(name, value): (String, String)| (name.to_ascii_lowercase(), value);
+    let hints = Hints { headers: asked.headers.into_iter().map(lower).collect() };
+    let sample = InferRequest { parameters: asked.parameters, ..InferRequest::default() };
+    Ok(Json(gateway.explain(&asked.model, asked.version.as_deref(), &sample, &hints)?))
 }
 
 /// What `POST /v2/repository/index` may ask for.
@@ -190,12 +246,32 @@ async fn infer(
     let binary_default = request.binary_outputs;
     let forms: Vec<(String, bool)> =
         request.outputs.iter().map(|output| (output.name.clone(), output.binary)).collect();
-    let response = app.service.infer(&target.model, target.version(), request).await?;
+    let (response, route) = match &app.gateway {
+        None => (app.service.infer(&target.model, target.version(), request).await?, None),
+        Some(gateway) => {
+            let hints = Hints { headers: text_headers(&parts.headers) };
+            let routed = gateway.infer(&target.model, target.version(), request, &hints).await;
+            let (mut response, taken) = routed?;
+            response.parameters.append(&mut taken.parameters());
+            (response, Some(taken.header()))
+        }
+    };
     let is_binary = move |name: &str| {
         let form = forms.iter().find(|(output, _)| output == name);
         form.map_or(binary_default, |&(_, binary)| binary)
     };
-    encode(response, is_binary).await
+    let mut response = encode(response, is_binary).await?;
+    if let Some(value) = route.and_then(|route| HeaderValue::from_str(&route).ok()) {
+        response.headers_mut().insert(ROUTE_HEADER, value);
+    }
+    Ok(response)
+}
+
+/// Headers as text, for the rules of routes; one that is none is left out.
+fn text_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    let named = headers.iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
+    named.collect()
 }
 
 async fn encode(

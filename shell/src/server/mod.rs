@@ -4,6 +4,7 @@ mod error;
 mod http;
 mod model_config;
 
+use crate::gateway::Gateway;
 use crate::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -72,7 +73,17 @@ impl Server {
     ///
     /// A client that closes its sending side after a request counts as gone.
     pub async fn serve(self, service: Arc<Service>, stop: impl Future<Output = ()>) {
-        let app = http::router(Arc::clone(&service), self.limits);
+        self.serve_routed(service, None, stop).await;
+    }
+
+    /// As [`serve`](Self::serve); with a gateway, requests go where its routes say.
+    pub async fn serve_routed(
+        self,
+        service: Arc<Service>,
+        gateway: Option<Arc<Gateway>>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let app = http::router(Arc::clone(&service), gateway, self.limits);
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.limits.read_timeout);
         let connections = GracefulShutdown::new();

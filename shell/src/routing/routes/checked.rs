@@ -38,6 +38,11 @@ impl CheckedRoutes {
         self.models.get(name)
     }
 
+    /// The models that have routes, in no order.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &CheckedModel)> {
+        self.models.iter().map(|(name, model)| (name.as_str(), model))
+    }
+
     /// How many models have routes.
     #[must_use]
     pub fn model_count(&self) -> usize {

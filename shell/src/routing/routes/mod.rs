@@ -182,6 +182,22 @@ pub enum PolicyName {
     Sticky,
 }
 
+impl PolicyName {
+    /// Its name, as it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::LeastRequest => "least_request",
+            Self::RoundRobin => "round_robin",
+            Self::SmoothWeighted => "smooth_weighted",
+            Self::WeightedRandom => "weighted_random",
+            Self::ModelAffinity => "model_affinity",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
 /// What narrows the endpoints down.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,158 @@
+//! What answers requests: this process's own service, or another server.
+
+use crate::batch_scheduler::RunError;
+use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
+use crate::registry::LookupError;
+use crate::service::{InferError, Service};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use tensorforge_core::breaker::Outcome;
+
+/// What an endpoint's work comes to, some time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Runs requests. Dropping the future of one withdraws it, as far as the endpoint can.
+pub trait Endpoint: Send + Sync {
+    /// Runs one request.
+    fn infer<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+        request: InferRequest,
+    ) -> Answer<'a, Result<InferResponse, EndpointError>>;
+
+    /// What a model takes and gives there.
+    fn metadata<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+    ) -> Answer<'a, Result<ModelMetadata, EndpointError>>;
+
+    /// Whether it takes requests, for active probes.
+    fn is_ready(&self) -> Answer<'_, bool>;
+}
+
+/// Why an endpoint did not answer a request.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// This process's own service says so.
+    #[error(transparent)]
+    Service(#[from] InferError),
+    /// It could not be asked, or broke off.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It answered with an error.
+    #[error("{message}")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The server's message.
+        message: String,
+    },
+    /// It answered with something that is no answer to the request.
+    #[error("{0}")]
+    WrongAnswer(String),
+    /// It did not answer in the time that an attempt has.
+    #[error("no answer within {0:?}")]
+    TimedOut(std::time::Duration),
+}
+
+impl EndpointError {
+    /// Whether another endpoint may do better. A request is never run to an effect, so it may run twice.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::WrongAnswer(_) | Self::TimedOut(_) => true,
+            // Overload, a server that stops, a gateway that reaches nobody; 404: it has not the model.
+            Self::Status { status, .. } => matches!(status, 404 | 429 | 500 | 502 | 503 | 504),
+            Self::Service(InferError::Lookup(_)) => true,
+            Self::Service(InferError::Request(_)) => false,
+            Self::Service(InferError::Run { source, .. }) => match source {
+                RunError::TooManyRows { .. } | RunError::NotJoined { .. } => false,
+                _ => !source.is_late(),
+            },
+        }
+    }
+
+    /// What it says about the endpoint's health. Overload says nothing, and a bad request speaks for it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unreachable(_) | Self::WrongAnswer(_) | Self::TimedOut(_) => Outcome::Failure,
+            Self::Status { status: 429, .. } => Outcome::Ignored,
+            Self::Status { status: 500..=599, .. } => Outcome::Failure,
+            Self::Status { .. } => Outcome::Success,
+            Self::Service(InferError::Lookup(LookupError::NotReady { .. })) => Outcome::Failure,
+            Self::Service(InferError::Run { source, .. }) => match source {
+                RunError::Execute(_) | RunError::Panicked { .. } | RunError::Hung { .. } => {
+                    Outcome::Failure
+                }
+                _ => Outcome::Ignored,
+            },
+            Self::Service(_) => Outcome::Success,
+        }
+    }
+}
+
+/// This process's own service.
+#[derive(Clone)]
+pub struct LocalEndpoint(pub Arc<Service>);
+
+impl fmt::Debug for LocalEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalEndpoint")
+    }
+}
+
+impl Endpoint for LocalEndpoint {
+    fn infer<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+        request: InferRequest,
+    ) -> Answer<'a, Result<InferResponse, EndpointError>> {
+        Box::pin(async move { Ok(self.0.infer(model, version, request).await?) })
+    }
+
+    fn metadata<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+    ) -> Answer<'a, Result<ModelMetadata, EndpointError>> {
+        let found = self.0.metadata(model, version);
+        Box::pin(std::future::ready(found.map_err(|error| InferError::from(error).into())))
+    }
+
+    fn is_ready(&self) -> Answer<'_, bool> {
+        Box::pin(async { self.0.is_ready() })
+    }
+}
+
+/// Whether an answer is one to the request: of its model, with the outputs that it asks for.
+///
+/// # Errors
+/// [`EndpointError::WrongAnswer`] says what is not.
+pub(super) fn check_answer(
+    model: &str,
+    wanted: &[String],
+    response: &InferResponse,
+) -> Result<(), EndpointError> {
+    if response.model_name != model {
+        let other = &response.model_name;
+        let message = format!("it answered for model '{other}' instead of '{model}'");
+        return Err(EndpointError::WrongAnswer(message));
+    }
+    let missing = wanted
+        .iter()
+        .find(|name| response.outputs.iter().all(|output| output.name() != name.as_str()));
+    match missing {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("its answer for model '{model}' has no output '{name}'");
+            Err(EndpointError::WrongAnswer(message))
+        }
+    }
+}

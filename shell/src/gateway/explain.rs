@@ -1,0 +1,126 @@
+//! Where a request would go, without sending it.
+
+use super::attempt::Journey;
+use super::member::{Member, View};
+use super::route::Notes;
+use super::{Gateway, GatewayError, Hints};
+use crate::contracts::InferRequest;
+use serde::Serialize;
+use tensorforge_core::route::{Candidates, Health, RouteContext};
+
+/// Where a request would go now, and why.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The number of the table.
+    pub table: u64,
+    /// The model.
+    pub model: String,
+    /// The policy.
+    pub policy: &'static str,
+    /// The version that would be asked for, if one would.
+    pub version: Option<String>,
+    /// How it was found: `request`, `rule`, `split`; empty where none is.
+    pub version_by: &'static str,
+    /// The endpoint, if one is left.
+    pub endpoint: Option<String>,
+    /// Why it and not another of those that were left.
+    pub reason: Option<&'static str>,
+    /// Under which rule it could be chosen: `healthy`, `panic` …
+    pub admission: Option<&'static str>,
+    /// Everyone there is.
+    pub candidates: Vec<Explained>,
+    /// What else the policy says.
+    pub notes: Vec<String>,
+    /// Models that would be asked if nobody were left.
+    pub fallbacks: Vec<String>,
+}
+
+/// One endpoint in an [`Explanation`].
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Explained {
+    /// Its name.
+    pub name: String,
+    /// Its address; none for this process.
+    pub url: Option<String>,
+    /// Its health.
+    pub health: String,
+    /// The weight that counts now, in thousandths.
+    pub weight: u32,
+    /// Requests that are there.
+    pub outstanding: u32,
+    /// Its Peak-EWMA latency in milliseconds, once it has answered.
+    pub latency_ms: Option<f64>,
+    /// Why it could not be chosen, if so.
+    pub excluded: Option<&'static str>,
+    /// What it costs, by the policy's own measure, where it was looked at.
+    pub cost: Option<u64>,
+}
+
+impl Gateway {
+    /// Says where a request would go now. Turns of round robin and splits go on as if it had been sent.
+    ///
+    /// # Errors
+    /// [`GatewayError::UnknownModel`] for a model without routes.
+    pub fn explain(
+        &self,
+        model: &str,
+        version: Option<&str>,
+        request: &InferRequest,
+        hints: &Hints,
+    ) -> Result<Explanation, GatewayError> {
+        let plan = self.plan.load_full();
+        let unknown = || GatewayError::UnknownModel(model.to_owned());
+        let routes = plan.models.get(model).ok_or_else(unknown)?;
+        let Journey { seats, version, taken, context, .. } =
+            self.journey(routes, version, request, hints);
+        let now = self.clock.now();
+        let view = View { seats, now };
+        let mut notes = Notes::default();
+        let context = RouteContext { now, ..context };
+        let choice = routes.policy.choose(&context, &view, &mut notes).ok();
+        let candidates = (0..view.count()).filter_map(|index| {
+            let candidate = view.candidate(index)?;
+            let Member { name, url, .. } = &*view.seats.get(index)?.member;
+            let excluded = notes.excluded.iter().find(|(at, _)| *at == index);
+            let cost = notes.costs.iter().find(|(at, _)| *at == index);
+            Some(Explained {
+                name: name.clone(),
+                url: url.clone(),
+                health: health_name(candidate.health).to_owned(),
+                weight: candidate.effective_weight(),
+                outstanding: candidate.outstanding,
+                latency_ms: candidate.latency.map(|latency| latency.as_nanos() as f64 / 1e6),
+                excluded: excluded.map(|(_, why)| why.name()),
+                cost: cost.map(|&(_, cost)| cost),
+            })
+        });
+        Ok(Explanation {
+            table: plan.version.0,
+            model: model.to_owned(),
+            policy: taken.policy,
+            version,
+            version_by: taken.version_by,
+            candidates: candidates.collect(),
+            endpoint: choice
+                .and_then(|choice| view.seats.get(choice.index))
+                .map(|seat| seat.member.name.clone()),
+            reason: choice.map(|choice| choice.reason.name()),
+            admission: choice.map(|choice| choice.admission.name()),
+            notes: notes.notes.iter().map(|note| format!("{note:?}")).collect(),
+            fallbacks: routes.fallbacks.clone(),
+        })
+    }
+}
+
+const fn health_name(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "healthy",
+        Health::Recovering => "recovering",
+        Health::Ejected => "ejected",
+        Health::Unreachable => "unreachable",
+        Health::Draining => "draining",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,433 @@
+//! One process in front of many: requests go to this process's own service or to other servers, by the
+//! routes that are published.
+//!
+//! [`Gateway::infer`] finds the version (what the request names, a rule, a split), lets the model's policy
+//! choose an endpoint, asks it, and asks another where that can help: after a failure, within a budget, and
+//! before an answer where that is late (hedging). When nobody is left it asks the fallback models, then
+//! gives up with a reason that says who was left out and why. Shadows get their copies after the answer is
+//! there, from a budget of their own, so that they cannot delay it.
+//!
+//! A gateway in front of a gateway counts its steps in the request parameter
+//! [`HOPS`]: more than [`MAX_HOPS`] are a circle, and are refused.
+
+mod answers;
+mod attempt;
+mod endpoint;
+mod explain;
+mod hints;
+mod member;
+mod plan;
+mod probe;
+mod route;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that panics has failed
+mod routing_tests;
+mod shadows;
+
+pub use endpoint::{Answer, Endpoint, EndpointError, LocalEndpoint};
+pub use explain::{Explained, Explanation};
+pub use hints::Hints;
+pub use plan::PlanError;
+pub use route::RouteTaken;
+pub use shadows::ShadowFigures;
+
+use crate::clock::Clock;
+use crate::concurrency::lock;
+use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
+use crate::routing::{
+    self, AnswerCacheConfig, AnswerCacheError, CheckedRoutes, RouteTable, Routes, TableVersion,
+};
+use answers::Answers;
+use arc_swap::ArcSwap;
+use member::Member;
+use plan::{ModelPlan, Plan};
+use shadows::Shadows;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tensorforge_core::quantile::Sketch;
+use tensorforge_core::route::{
+    EndpointHealth, EndpointId, EndpointLoad, HealthConfig, stable_hash,
+};
+
+/// The request parameter that counts the gateways on a request's way.
+pub const HOPS: &str = "route_hops";
+
+/// Most gateways on a request's way.
+pub const MAX_HOPS: u64 = 4;
+
+/// The request parameter, and the header, whose value keeps requests together: a user, a session.
+pub const STICKY: &str = "sticky_key";
+
+/// The longest annotation that is looked at, in bytes; what is longer is dropped and counted.
+pub const MAX_ANNOTATION: usize = 1024;
+
+/// How a gateway asks.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct GatewayOptions {
+    /// How long one endpoint has for one request.
+    pub attempt_timeout: Duration,
+    /// How long a request has altogether.
+    pub timeout: Duration,
+    /// Whether a second endpoint is asked where the first is later than 95 of 100.
+    pub hedging: bool,
+    /// How often endpoints are probed.
+    pub probe_every: Duration,
+    /// How endpoints are judged.
+    pub health: HealthConfig,
+    /// Which answers are kept for when no route is left; `None` keeps none.
+    pub answers: Option<AnswerCacheConfig>,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            attempt_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
+            hedging: true,
+            probe_every: Duration::from_secs(1),
+            health: HealthConfig::DEFAULT,
+            answers: Some(AnswerCacheConfig::default()),
+        }
+    }
+}
+
+/// Makes the endpoint of an address.
+pub type Connect = dyn Fn(&str) -> Result<Arc<dyn Endpoint>, String> + Send + Sync;
+
+/// Why a table is not published.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// An endpoint's address is none.
+    #[error("endpoint '{name}': {problem}")]
+    Endpoint {
+        /// The endpoint.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A model's routes cannot be served.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The table makes no sense.
+    #[error(transparent)]
+    Table(#[from] routing::PublishError),
+    /// There is no such version to go back to.
+    #[error(transparent)]
+    Rollback(#[from] routing::RollbackError),
+}
+
+/// Why a request was not answered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// No routes and no endpoint has the model.
+    #[error("no route for model '{0}'")]
+    UnknownModel(String),
+    /// It has come through too many gateways.
+    #[error("the request came through {0} gateways: they send it round in a circle")]
+    Loop(u64),
+    /// Nobody could be asked, or everyone who was failed.
+    #[error("no endpoint is left for model '{model}': {}", why(.taken))]
+    NoEndpoint {
+        /// The model.
+        model: String,
+        /// What was tried.
+        taken: Box<RouteTaken>,
+    },
+    /// An endpoint refused it, and another would do the same.
+    #[error("{error}")]
+    Endpoint {
+        /// What it said.
+        error: EndpointError,
+        /// What was tried.
+        taken: Box<RouteTaken>,
+    },
+    /// There was no answer in time.
+    #[error("no endpoint answered for model '{model}' within {after:?}")]
+    TimedOut {
+        /// The model.
+        model: String,
+        /// The time there was.
+        after: Duration,
+    },
+}
+
+fn why(taken: &RouteTaken) -> String {
+    let failed = taken.failed.iter().map(|(name, error)| format!("{name} failed: {error}"));
+    let excluded = taken.excluded.iter().map(|(name, why)| format!("{name} is {why}"));
+    let all: Vec<String> = failed.chain(excluded).collect();
+    if all.is_empty() { "it has none".into() } else { all.join("; ") }
+}
+
+/// Routes requests to endpoints. Any number of tasks may call it; a table is swapped whole, under requests
+/// that are on their way by the one before.
+pub struct Gateway {
+    clock: Clock,
+    options: GatewayOptions,
+    local: Arc<dyn Endpoint>,
+    connect: Box<Connect>,
+    table: RouteTable,
+    plan: ArcSwap<Plan>,
+    /// Held while a table is published, which is seldom.
+    publishing: Mutex<()>,
+    random: AtomicU64,
+    /// Latencies of answers in seconds, for hedging.
+    latencies: Mutex<Sketch>,
+    /// When the next second request is sent, in nanoseconds after the first; 0 for not at all.
+    hedge_after: AtomicU64,
+    dropped_annotations: AtomicU64,
+    shadows: Arc<Shadows>,
+    answers: Option<Answers>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.plan.load();
+        f.debug_struct("Gateway")
+            .field("table", &plan.version)
+            .field("members", &plan.members)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway without routes: everything goes to `local`. `connect` makes endpoints of addresses.
+    ///
+    /// # Errors
+    /// [`AnswerCacheError`] when the bounds of the answers to keep are at odds.
+    pub fn new(
+        clock: Clock,
+        options: GatewayOptions,
+        local: Arc<dyn Endpoint>,
+        connect: Box<Connect>,
+    ) -> Result<Self, AnswerCacheError> {
+        // Different in each process, so that gateways side by side do not draw the same.
+        let seed = stable_hash(&Clock::unix_millis().to_le_bytes());
+        let answers = options.answers.map(Answers::new).transpose()?;
+        Ok(Self {
+            clock,
+            options,
+            local,
+            connect,
+            table: RouteTable::new(),
+            plan: ArcSwap::default(),
+            publishing: Mutex::new(()),
+            random: AtomicU64::new(seed),
+            latencies: Mutex::new(Sketch::new()),
+            hedge_after: AtomicU64::new(0),
+            dropped_annotations: AtomicU64::new(0),
+            shadows: Arc::default(),
+            answers,
+        })
+    }
+
+    /// Replaces the table by `routes`, and says which version it is now. Endpoints that were there before
+    /// keep what is known of them.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the table before stays.
+    pub fn publish(&self, routes: Routes) -> Result<TableVersion, PublishError> {
+        let _alone = lock(&self.publishing);
+        let checked = routes.check().map_err(routing::PublishError::from)?;
+        let members = self.members(&checked)?;
+        let before = self.table.version();
+        let version = self.table.publish(routes)?;
+        self.put_in_force(&members).inspect_err(|_| {
+            // As it was. That version is kept: it was the last one.
+            let _ = self.table.rollback(before);
+        })?;
+        Ok(version)
+    }
+
+    /// Makes a version that is kept the current one again, and says under which number.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the table before stays.
+    pub fn rollback(&self, version: TableVersion) -> Result<TableVersion, PublishError> {
+        let _alone = lock(&self.publishing);
+        let version = self.table.rollback(version)?;
+        let members = self.members(self.table.current().routes())?;
+        self.put_in_force(&members)?;
+        Ok(version)
+    }
+
+    fn put_in_force(&self, members: &[Arc<Member>]) -> Result<(), PlanError> {
+        let plan = Plan::new(&self.table.current(), members)?;
+        self.plan.store(Arc::new(plan));
+        Ok(())
+    }
+
+    /// The endpoints of a table: those that are known already, and new ones.
+    fn members(&self, routes: &CheckedRoutes) -> Result<Vec<Arc<Member>>, PublishError> {
+        let before = self.plan.load_full();
+        let now = self.clock.now();
+        let mut members = Vec::new();
+        for entry in routes.endpoints() {
+            let known = before
+                .members
+                .iter()
+                .find(|member| member.name == entry.name && member.url == entry.url);
+            if let Some(known) = known {
+                members.push(Arc::clone(known));
+                continue;
+            }
+            let wrong =
+                |problem: String| PublishError::Endpoint { name: entry.name.clone(), problem };
+            let endpoint = match &entry.url {
+                None => Arc::clone(&self.local),
+                Some(url) => (self.connect)(url).map_err(wrong)?,
+            };
+            let id = stable_hash(entry.name.as_bytes());
+            let health = EndpointHealth::new(self.options.health, id, now);
+            members.push(Arc::new(Member {
+                name: entry.name.clone(),
+                url: entry.url.clone(),
+                id: EndpointId(id),
+                endpoint,
+                load: EndpointLoad::new(Duration::from_secs(10).into()),
+                health: health.map_err(|error| wrong(error.to_string()))?,
+            }));
+        }
+        Ok(members)
+    }
+
+    /// The table: its versions, and what is written in it.
+    #[must_use]
+    pub const fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// Runs a request by the routes of its model.
+    ///
+    /// # Errors
+    /// [`GatewayError`] says what was tried.
+    pub async fn infer(
+        &self,
+        model: &str,
+        version: Option<&str>,
+        mut request: InferRequest,
+        hints: &Hints,
+    ) -> Result<(InferResponse, RouteTaken), GatewayError> {
+        let hops = request.parameters.get(HOPS).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if hops >= MAX_HOPS {
+            return Err(GatewayError::Loop(hops));
+        }
+        request.parameters.insert(HOPS.to_owned(), (hops + 1).into());
+        let plan = self.plan.load_full();
+        let work = self.infer_by(&plan, model, version, request, hints);
+        let result = tokio::time::timeout(self.options.timeout, work).await;
+        result.unwrap_or_else(|_| {
+            Err(GatewayError::TimedOut { model: model.to_owned(), after: self.options.timeout })
+        })
+    }
+
+    /// What a model takes and gives, by the first of its endpoints that says so.
+    ///
+    /// # Errors
+    /// [`GatewayError`], as for a request.
+    pub async fn metadata(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<ModelMetadata, GatewayError> {
+        let plan = self.plan.load_full();
+        let told = |error| {
+            let taken = RouteTaken { model: model.to_owned(), ..RouteTaken::default() };
+            GatewayError::Endpoint { error, taken: Box::new(taken) }
+        };
+        let Some(routes) = plan.models.get(model) else {
+            return self.local.metadata(model, version).await.map_err(told);
+        };
+        let limit = self.options.attempt_timeout;
+        let mut last = EndpointError::Unreachable("it has no endpoints".into());
+        for seat in routes.seats.iter() {
+            let work = seat.member.endpoint.metadata(model, version);
+            match tokio::time::timeout(limit, work).await {
+                Ok(Ok(metadata)) => return Ok(metadata),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = EndpointError::TimedOut(limit),
+            }
+        }
+        Err(told(last))
+    }
+
+    async fn infer_by(
+        &self,
+        plan: &Plan,
+        model: &str,
+        version: Option<&str>,
+        request: InferRequest,
+        hints: &Hints,
+    ) -> Result<(InferResponse, RouteTaken), GatewayError> {
+        let Some(routes) = plan.models.get(model) else {
+            return self.infer_locally(model, version, request).await;
+        };
+        let first = self.infer_on(plan, routes, version, &request, hints).await;
+        if let (Ok((response, _)), Some(answers)) = (&first, &self.answers) {
+            answers.keep(version, request, response, self.clock.now());
+            return first;
+        }
+        let Err(GatewayError::NoEndpoint { taken, .. }) = &first else { return first };
+        // First what this model answered itself, a while ago; then what another would say.
+        let kept = self
+            .answers
+            .as_ref()
+            .and_then(|answers| answers.lookup(model, version, &request, self.clock.now()));
+        if let Some((response, age)) = kept {
+            let taken = RouteTaken { stale_ms: Some(age), ..(**taken).clone() };
+            return Ok((response, taken));
+        }
+        for fallback in &routes.fallbacks {
+            let Some(routes) = plan.models.get(fallback) else { continue };
+            if let Ok((response, mut taken)) =
+                self.infer_on(plan, routes, None, &request, hints).await
+            {
+                taken.fallback_of = Some(model.to_owned());
+                return Ok((response, taken));
+            }
+        }
+        first
+    }
+
+    /// A model without routes: as without a gateway.
+    async fn infer_locally(
+        &self,
+        model: &str,
+        version: Option<&str>,
+        request: InferRequest,
+    ) -> Result<(InferResponse, RouteTaken), GatewayError> {
+        let taken = RouteTaken {
+            model: model.to_owned(),
+            version: version.map(str::to_owned),
+            policy: "none",
+            reason: "only",
+            attempts: 1,
+            ..RouteTaken::default()
+        };
+        match self.local.infer(model, version, request).await {
+            Ok(response) => Ok((response, taken)),
+            Err(error) => Err(GatewayError::Endpoint { error, taken: Box::new(taken) }),
+        }
+    }
+
+    /// Annotations that were too long to be looked at.
+    #[must_use]
+    pub fn dropped_annotations(&self) -> u64 {
+        self.dropped_annotations.load(Ordering::Relaxed)
+    }
+
+    /// What shadows answered beside their primaries, by model and shadow.
+    #[must_use]
+    pub fn shadows(&self) -> Vec<ShadowFigures> {
+        self.shadows.figures()
+    }
+
+    /// 64 bits that no other request has.
+    fn draw(&self) -> u64 {
+        let turn = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        stable_hash(&turn.to_le_bytes())
+    }
+}

@@ -1,0 +1,160 @@
+//! Routes that make sense, made ready: policies with their state, members at hand.
+
+use super::member::{Member, Seat, View};
+use crate::routing::{
+    CheckedModel, CheckedRule, CheckedShadow, CurrentTable, FilterName, PolicyName, TableVersion,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tensorforge_core::route::{
+    Affinity, EjectionCap, Filter, Gate, Gated, Geographic, Headroom, Latency, LeastRequest,
+    NoRoute, Priority, Retries, RoundRobin, RouteContext, RouteSink, RoutingPolicy, Shadow,
+    ShadowConfig, Shortlist, SmoothWeighted, Split, WeightedRandom, stable_hash,
+};
+
+/// The share of a model's endpoints that may be ejected at once, in thousandths.
+const MOST_EJECTED: u16 = 500;
+
+/// What one table comes to.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) version: TableVersion,
+    pub(super) models: HashMap<String, Arc<ModelPlan>>,
+    /// Everyone in the table, for probes.
+    pub(super) members: Vec<Arc<Member>>,
+}
+
+/// How requests for one model are routed.
+pub(super) struct ModelPlan {
+    pub(super) name: String,
+    pub(super) policy_name: PolicyName,
+    pub(super) policy: Box<dyn RoutingPolicy<View> + Send + Sync>,
+    pub(super) seats: Arc<[Seat]>,
+    /// How those are divided that name no version.
+    pub(super) split: Option<(Split, Vec<String>)>,
+    pub(super) rules: Vec<(CheckedRule, Option<Arc<[Seat]>>)>,
+    pub(super) fallbacks: Vec<String>,
+    pub(super) shadows: Vec<(Shadow, CheckedShadow)>,
+    pub(super) cap: EjectionCap,
+    pub(super) retries: Retries,
+}
+
+/// Why routes that make sense cannot be served all the same.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("models.{model}: {problem}")]
+pub struct PlanError {
+    /// The model.
+    pub model: String,
+    /// What is in the way.
+    pub problem: String,
+}
+
+impl Plan {
+    /// Makes a table ready; `members` are its endpoints, in their order.
+    pub(super) fn new(table: &CurrentTable, members: &[Arc<Member>]) -> Result<Self, PlanError> {
+        let (version, routes) = (table.version(), table.routes());
+        let seats: Vec<Seat> = members
+            .iter()
+            .zip(table.gates())
+            .zip(routes.endpoints())
+            .map(|((member, gate), entry)| Seat::new(Arc::clone(member), Arc::clone(gate), entry))
+            .collect();
+        let mut models = HashMap::new();
+        for (name, model) in routes.models() {
+            models.insert(name.to_owned(), Arc::new(ModelPlan::new(name, model, &seats)?));
+        }
+        Ok(Self { version, models, members: members.to_vec() })
+    }
+}
+
+impl ModelPlan {
+    fn new(name: &str, model: &CheckedModel, all: &[Seat]) -> Result<Self, PlanError> {
+        let wrong = |problem: String| PlanError { model: name.to_owned(), problem };
+        let seats: Arc<[Seat]> =
+            model.endpoints.iter().filter_map(|&index| all.get(index).cloned()).collect();
+        let split = match &model.split[..] {
+            [] => None,
+            shares => {
+                let weights: Vec<u16> = shares.iter().map(|share| share.basis_points).collect();
+                let split = Split::new(&weights, stable_hash(name.as_bytes()));
+                let split = split.map_err(|error| wrong(error.to_string()))?;
+                Some((split, shares.iter().map(|share| share.version.clone()).collect()))
+            }
+        };
+        let mut shadows = Vec::new();
+        for (place, shadow) in (0_u16..).zip(&model.shadows) {
+            // Shadows that begin apart do not copy the same requests.
+            let phase = place.wrapping_mul(1_237);
+            let config =
+                ShadowConfig { share: shadow.basis_points, phase, ..ShadowConfig::DEFAULT };
+            let state = Shadow::new(config).map_err(|error| wrong(error.to_string()))?;
+            shadows.push((state, shadow.clone()));
+        }
+        let rule = |rule: &CheckedRule| {
+            let only = rule.endpoint.and_then(|index| all.get(index).cloned());
+            (rule.clone(), only.map(|seat| Arc::from([seat])))
+        };
+        // A retry for each five requests, a few besides, three attempts of one.
+        let retries = Retries::new(200, 100, 10, 3).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            policy_name: model.policy,
+            policy: policy(model),
+            seats,
+            split,
+            rules: model.rules.iter().map(rule).collect(),
+            fallbacks: model.fallbacks.clone(),
+            shadows,
+            cap: EjectionCap::new(MOST_EJECTED),
+            retries,
+        })
+    }
+}
+
+/// Health counts as long as anybody is healthy: probes have a say here, so what looks ill is, and a request
+/// that goes there costs a retry.
+const GATE: Gate = Gate { panic_below: 1, ..Gate::DEFAULT };
+
+/// Filters in their order, then the policy, behind the gate.
+fn policy(model: &CheckedModel) -> Box<dyn RoutingPolicy<View> + Send + Sync> {
+    let inner: Box<dyn RoutingPolicy<View> + Send + Sync> = match model.policy {
+        PolicyName::LeastRequest => Box::new(LeastRequest::default()),
+        PolicyName::RoundRobin => Box::new(RoundRobin::new()),
+        PolicyName::SmoothWeighted => Box::new(SmoothWeighted::<MAX_WEIGHTED>::new()),
+        PolicyName::WeightedRandom => Box::new(WeightedRandom),
+        PolicyName::ModelAffinity => Box::new(Affinity::MODEL),
+        PolicyName::Sticky => Box::new(Affinity::STICKY),
+        _ => Box::new(Latency::default()),
+    };
+    let filters = model.filters.iter().map(|filter| match filter {
+        FilterName::Priority => Box::new(Priority::DEFAULT) as Box<dyn Filter<View> + Send + Sync>,
+        FilterName::Headroom => Box::new(Headroom::default()),
+        _ => Box::new(Geographic::DEFAULT),
+    });
+    let policy = Narrowed { filters: filters.collect(), policy: inner };
+    Box::new(Gated { gate: GATE, policy })
+}
+
+/// Endpoints of a model that a weighted turn has places for.
+const MAX_WEIGHTED: usize = tensorforge_core::route::MAX_CANDIDATES;
+
+/// A policy behind filters that are known only now.
+struct Narrowed {
+    filters: Vec<Box<dyn Filter<View> + Send + Sync>>,
+    policy: Box<dyn RoutingPolicy<View> + Send + Sync>,
+}
+
+impl RoutingPolicy<View> for Narrowed {
+    fn choose_among(
+        &self,
+        request: &RouteContext<'_>,
+        candidates: &View,
+        shortlist: &mut Shortlist,
+        sink: &mut dyn RouteSink,
+    ) -> Result<tensorforge_core::route::Choice, NoRoute> {
+        for filter in &self.filters {
+            filter.narrow(request, candidates, shortlist, sink)?;
+        }
+        self.policy.choose_among(request, candidates, shortlist, sink)
+    }
+}

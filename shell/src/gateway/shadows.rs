@@ -1,0 +1,189 @@
+//! Copies of requests, for models that are only tried.
+
+use super::endpoint::EndpointError;
+use super::member::View;
+use super::plan::{ModelPlan, Plan};
+use super::{Gateway, HOPS};
+use crate::concurrency::lock;
+use crate::contracts::{InferRequest, InferResponse};
+use crate::routing::{CheckedShadow, ShadowReport, compare_responses};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use tensorforge_core::Duration;
+use tensorforge_core::route::{RouteContext, ShadowSkip};
+
+/// Requests per endpoint from which on a model counts as fully loaded, for its shadows.
+const FULL_LOAD: u32 = 64;
+
+/// What came of a shadow's copies.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct ShadowFigures {
+    /// The model whose requests are copied.
+    pub model: String,
+    /// Who gets the copies: `model` or `model/version`.
+    pub shadow: String,
+    /// Copies sent.
+    pub copies: u64,
+    /// Copies not sent, as the primary was busy, or too many were under way.
+    pub shed: u64,
+    /// Copies that failed.
+    pub failed: u64,
+    /// Copies that were answered.
+    pub answered: u64,
+    /// Answers that were compared with the primary's.
+    pub compared: u64,
+    /// Those that were the same, within the tolerance.
+    pub agreed: u64,
+    /// The share of rows whose highest value is at the same place, where there are such.
+    pub top_one_share: Option<f64>,
+    /// How much longer the shadow took on average, in milliseconds; negative where it was faster.
+    pub latency_delta_ms: Option<f64>,
+    /// The largest difference in 99 of 100 outputs, in the outputs' own unit.
+    pub difference_p99: Option<f64>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    copies: u64,
+    shed: u64,
+    answered: u64,
+    report: ShadowReport,
+}
+
+/// What the copies come to, shared with those under way.
+#[derive(Debug, Default)]
+pub(super) struct Shadows {
+    by_name: Mutex<BTreeMap<(String, String), Counted>>,
+}
+
+impl Shadows {
+    pub(super) fn figures(&self) -> Vec<ShadowFigures> {
+        let by_name = lock(&self.by_name);
+        let figures = by_name.iter().map(|((model, shadow), counted)| {
+            let Counted { copies, shed, answered, report } = counted;
+            ShadowFigures {
+                model: model.clone(),
+                shadow: shadow.clone(),
+                copies: *copies,
+                shed: *shed,
+                failed: report.failed(),
+                answered: *answered,
+                compared: report.compared(),
+                agreed: report.agreed(),
+                top_one_share: report.top_one_share(),
+                latency_delta_ms: report.latency_delta().mean().map(|seconds| seconds * 1e3),
+                difference_p99: report.differences().quantile(0.99).map(|it| it.value()),
+            }
+        });
+        figures.collect()
+    }
+
+    fn note(&self, model: &str, shadow: &str, change: impl FnOnce(&mut Counted)) {
+        let mut by_name = lock(&self.by_name);
+        change(by_name.entry((model.to_owned(), shadow.to_owned())).or_default());
+    }
+}
+
+impl Gateway {
+    /// Sends the copies that are due, and waits for none. How many there were.
+    pub(super) fn copy_to_shadows(
+        &self,
+        plan: &Plan,
+        routes: &Arc<ModelPlan>,
+        request: &InferRequest,
+        primary: &InferResponse,
+        took: Duration,
+    ) -> u32 {
+        let mut sent = 0;
+        for (place, (state, shadow)) in routes.shadows.iter().enumerate() {
+            let name = shadow_name(shadow);
+            match state.try_copy(load(routes), self.clock.now()) {
+                Ok(copy) => {
+                    // A model without routes of its own is asked where the primary is.
+                    let target = plan.models.get(&shadow.model).unwrap_or(routes);
+                    let Some(work) = self.shadow_call(target, shadow, request) else {
+                        state.finish(copy);
+                        continue;
+                    };
+                    sent += 1;
+                    let (routes, reports) = (Arc::clone(routes), Arc::clone(&self.shadows));
+                    let tolerance = shadow.compare;
+                    // Shares the tensors' memory.
+                    let primary = tolerance.map(|_| primary.clone());
+                    let clock = self.clock;
+                    tokio::spawn(async move {
+                        reports.note(&routes.name, &name, |counted| counted.copies += 1);
+                        let began = clock.now();
+                        let result = work.await;
+                        let shadow_took = clock.now().since(began);
+                        let comparison = match (&result, &primary, &tolerance) {
+                            (Ok(answer), Some(primary), Some(tolerance)) => {
+                                Some(compare_responses(primary, answer, tolerance))
+                            }
+                            _ => None,
+                        };
+                        reports.note(&routes.name, &name, |counted| {
+                            match result {
+                                Ok(_) => counted.answered += 1,
+                                Err(_) => counted.report.record_failure(),
+                            }
+                            if let Some(comparison) = &comparison {
+                                counted.report.record(comparison, took, shadow_took);
+                            }
+                        });
+                        if let Some((state, _)) = routes.shadows.get(place) {
+                            state.finish(copy);
+                        }
+                    });
+                }
+                Err(ShadowSkip::NotDrawn) => {}
+                Err(_) => self.shadows.note(&routes.name, &name, |counted| counted.shed += 1),
+            }
+        }
+        sent
+    }
+
+    /// The call of one copy: it counts for nobody's health or latency.
+    fn shadow_call(
+        &self,
+        target: &Arc<ModelPlan>,
+        shadow: &CheckedShadow,
+        request: &InferRequest,
+    ) -> Option<impl Future<Output = Result<InferResponse, EndpointError>> + Send + use<>> {
+        let now = self.clock.now();
+        let view = View { seats: Arc::clone(&target.seats), now };
+        let context = RouteContext::new(now, self.draw());
+        let choice = target.policy.choose(&context, &view, &mut ()).ok()?;
+        let member = Arc::clone(&target.seats.get(choice.index)?.member);
+        let mut request = request.clone();
+        // Whoever gets it sees what it is.
+        request.parameters.insert("route_shadow".to_owned(), true.into());
+        debug_assert!(request.parameters.contains_key(HOPS), "every request of a gateway counts");
+        let (model, version) = (shadow.model.clone(), shadow.version.clone());
+        let limit = self.options.attempt_timeout;
+        Some(async move {
+            let work = member.endpoint.infer(&model, version.as_deref(), request);
+            match tokio::time::timeout(limit, work).await {
+                Ok(result) => result,
+                Err(_) => Err(EndpointError::TimedOut(limit)),
+            }
+        })
+    }
+}
+
+fn shadow_name(shadow: &CheckedShadow) -> String {
+    match &shadow.version {
+        Some(version) => format!("{}/{version}", shadow.model),
+        None => shadow.model.clone(),
+    }
+}
+
+/// How loaded a model's endpoints are, in thousandths.
+fn load(routes: &ModelPlan) -> u16 {
+    let outstanding: u64 =
+        routes.seats.iter().map(|seat| u64::from(seat.member.load.outstanding())).sum();
+    let full = u64::from(FULL_LOAD) * routes.seats.len().max(1) as u64;
+    u16::try_from(outstanding * 1000 / full).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,168 @@
+//! `cargo test routing`: a gateway in front of servers that die, stop and are slow, as running programs.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy sees tests in #[test] functions, not in their helpers"
+)]
+
+mod routing {
+    use serde_json::Value;
+    use std::fmt::Write as _;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use tensorforge_tests::program::{Server, root, run};
+    use tensorforge_tests::raw_http;
+
+    const BACKEND: [&str; 2] = ["--backend", "tract"];
+
+    fn image() -> Vec<u8> {
+        std::fs::read(root().join("models/digits/requests/seven.json")).unwrap()
+    }
+
+    /// A table of these servers, and what its one model says beside.
+    fn table(servers: &[(&str, &Server)], model: &str) -> tempfile::NamedTempFile {
+        let mut text = String::new();
+        for (name, server) in servers {
+            writeln!(text, "[[endpoints]]\nname = \"{name}\"\nurl = \"{}\"", server.url()).unwrap();
+        }
+        writeln!(text, "[[models]]\nname = \"digits\"\n{model}").unwrap();
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    /// A gateway that has no models of its own.
+    fn gateway(table: &tempfile::NamedTempFile) -> Server {
+        let file = table.path().to_str().unwrap();
+        let nothing = ["--models", "/nonexistent", "--attempt-timeout", "1s", "--routes", file];
+        Server::start(&nothing)
+    }
+
+    fn answered(server: &Server) -> u64 {
+        let stats = raw_http::get(server.address(), "/v2/models/digits/stats").json();
+        stats["model_stats"][0]["inference_stats"]["success"]["count"].as_u64().unwrap()
+    }
+
+    fn post(server: &Server, body: &[u8]) -> raw_http::Answer {
+        raw_http::post(server.address(), "/v2/models/digits/infer", "", body)
+    }
+
+    #[test]
+    fn no_request_fails_that_a_healthy_endpoint_could_answer() {
+        let slow = Server::start(&[&BACKEND[..], &["--max-wait", "50ms"]].concat());
+        let (dies, stops) = (Server::start(&BACKEND), Server::start(&BACKEND));
+        let table = table(&[("dies", &dies), ("stops", &stops), ("slow", &slow)], "");
+        let gateway = gateway(&table);
+        let image = image();
+        let (over, wrong) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        let sent = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..6)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut sent = 0;
+                        while !over.load(Ordering::Relaxed) {
+                            let answer = post(&gateway, &image);
+                            sent += 1;
+                            if answer.status != 200 || answer.json()["outputs"][1]["data"][0] != 7 {
+                                wrong.lock().unwrap().push(answer.error());
+                            }
+                        }
+                        sent
+                    })
+                })
+                .collect();
+            // Each is in the middle of its work when it happens, and the others go on for a while.
+            let work_on = |server: &Server, requests: u64| {
+                let enough = answered(server) + requests;
+                while answered(server) < enough {
+                    std::thread::yield_now();
+                }
+            };
+            work_on(&dies, 50);
+            dies.signal("KILL");
+            work_on(&stops, 50);
+            stops.signal("STOP");
+            work_on(&slow, 100);
+            stops.signal("CONT");
+            work_on(&stops, 20);
+            over.store(true, Ordering::Relaxed);
+            clients.into_iter().map(|client| client.join().unwrap()).sum::<u64>()
+        });
+        let wrong = wrong.into_inner().unwrap();
+        assert!(wrong.is_empty(), "{} of {sent} failed, such as: {}", wrong.len(), wrong[0]);
+    }
+
+    #[test]
+    fn when_all_are_down_the_answer_says_so() {
+        let server = Server::start(&BACKEND);
+        let table = table(&[("only", &server)], "");
+        let gateway = gateway(&table);
+        assert_eq!(post(&gateway, &image()).status, 200);
+        server.signal("KILL");
+        let answer = post(&gateway, &image());
+        assert_eq!(answer.status, 503);
+        let error = answer.error();
+        assert!(error.contains("no endpoint is left for model 'digits': only"), "{error}");
+    }
+
+    #[test]
+    fn a_table_that_changes_is_followed() {
+        let (old, new) = (Server::start(&BACKEND), Server::start(&BACKEND));
+        let first = table(&[("old", &old)], "");
+        let gateway = gateway(&first);
+        let by = || {
+            let answer = post(&gateway, &image());
+            assert_eq!(answer.status, 200, "{}", answer.error());
+            answer.json()["parameters"]["route_endpoint"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(by(), "old");
+        let second = table(&[("new", &new)], "");
+        std::fs::copy(second.path(), first.path()).unwrap();
+        while by() != "new" {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_gateway_of_gateways_works_and_a_circle_is_refused() {
+        let server = Server::start(&BACKEND);
+        let inner = gateway(&table(&[("server", &server)], ""));
+        let outer = gateway(&table(&[("inner", &inner)], ""));
+        let answer = post(&outer, &image());
+        assert_eq!(answer.status, 200, "{}", answer.error());
+        assert_eq!(answer.json()["parameters"]["route_endpoint"], "inner");
+        // A gateway whose only endpoint is itself.
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(file.path(), "[[models]]\nname = \"digits\"\n").unwrap();
+        let round = gateway(&file);
+        let circle = table(&[("itself", &round)], "");
+        std::fs::copy(circle.path(), file.path()).unwrap();
+        let error = loop {
+            let answer = post(&round, &image());
+            if answer.status == 508 || answer.error().contains("circle") {
+                break answer.error();
+            }
+            std::thread::yield_now();
+        };
+        assert!(error.contains("circle"), "{error}");
+    }
+
+    #[test]
+    fn explain_shows_the_candidates_and_check_names_the_mistake() {
+        let (a, b) = (Server::start(&BACKEND), Server::start(&BACKEND));
+        let table = table(&[("a", &a), ("b", &b)], "policy = \"round_robin\"");
+        let gateway = gateway(&table);
+        let explained = run(&["--json", "routes", "explain", "digits", "--url", gateway.url()]);
+        assert!(explained.status.success(), "{explained:?}");
+        let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+        assert_eq!(explained["policy"], "round_robin");
+        assert_eq!(explained["candidates"].as_array().unwrap().len(), 2);
+
+        let wrong = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(wrong.path(), "[[models]]\nname = \"digits\"\npolicy = \"best\"\n").unwrap();
+        let checked = run(&["routes", "check", wrong.path().to_str().unwrap()]);
+        assert_eq!(checked.status.code(), Some(4));
+        let said = String::from_utf8(checked.stderr).unwrap();
+        assert!(said.contains("unknown variant `best`") && said.contains("line 3"), "{said}");
+    }
+}
