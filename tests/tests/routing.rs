@@ -93,13 +93,25 @@ mod routing {
     }
 
     #[test]
-    fn when_all_are_down_the_answer_says_so() {
+    fn when_all_are_down_an_earlier_answer_is_given_and_marked_and_else_an_error() {
         let server = Server::start(&BACKEND);
         let table = table(&[("only", &server)], "");
         let gateway = gateway(&table);
-        assert_eq!(post(&gateway, &image()).status, 200);
+        let fresh = post(&gateway, &image());
+        assert_eq!(fresh.status, 200);
         server.signal("KILL");
-        let answer = post(&gateway, &image());
+        let stale = post(&gateway, &image());
+        assert_eq!(stale.status, 200);
+        assert_eq!(stale.json()["outputs"], fresh.json()["outputs"]);
+        let marks = &stale.json()["parameters"];
+        assert!(marks["route_stale_ms"].is_u64() && marks["tensorforge_cached_age_ms"].is_u64());
+
+        // Another image was never answered.
+        let other =
+            std::fs::read_to_string(root().join("models/digits/requests/seven.json")).unwrap();
+        let mut other: Value = serde_json::from_str(&other).unwrap();
+        other["inputs"][0]["data"] = vec![0.25; 64].into();
+        let answer = post(&gateway, other.to_string().as_bytes());
         assert_eq!(answer.status, 503);
         let error = answer.error();
         assert!(error.contains("no endpoint is left for model 'digits': only"), "{error}");
@@ -132,19 +144,46 @@ mod routing {
         assert_eq!(answer.status, 200, "{}", answer.error());
         assert_eq!(answer.json()["parameters"]["route_endpoint"], "inner");
         // A gateway whose only endpoint is itself.
-        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-        std::fs::write(file.path(), "[[models]]\nname = \"digits\"\n").unwrap();
-        let round = gateway(&file);
+        let nowhere = table(&[], "");
+        let file = nowhere.path().to_str().unwrap();
+        let round = Server::start(&["--models", "/nonexistent", "--routes", file, "--admin"]);
         let circle = table(&[("itself", &round)], "");
-        std::fs::copy(circle.path(), file.path()).unwrap();
-        let error = loop {
-            let answer = post(&round, &image());
-            if answer.status == 508 || answer.error().contains("circle") {
-                break answer.error();
-            }
-            std::thread::yield_now();
+        let publish = ["routes", "publish", circle.path().to_str().unwrap(), "--url", round.url()];
+        assert!(run(&publish).status.success());
+        let answer = post(&round, &image());
+        assert_eq!(answer.status, 508);
+        assert!(answer.error().contains("circle"), "{}", answer.error());
+    }
+
+    #[test]
+    fn a_table_is_changed_and_rolled_back_over_http_where_that_is_allowed() {
+        let (old, new) = (Server::start(&BACKEND), Server::start(&BACKEND));
+        let (first, second) = (table(&[("old", &old)], ""), table(&[("new", &new)], ""));
+        let file = first.path().to_str().unwrap();
+        let closed = gateway(&first);
+        let open = Server::start(&["--models", "/nonexistent", "--routes", file, "--admin"]);
+        let routes = |server: &Server, words: &[&str]| {
+            run(&[&["--json", "routes"][..], words, &["--url", server.url()]].concat())
         };
-        assert!(error.contains("circle"), "{error}");
+        let publish = ["publish", second.path().to_str().unwrap()];
+        let refused = routes(&closed, &publish);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("--admin"));
+
+        let by = |server: &Server| {
+            let answer = post(server, &image());
+            answer.json()["parameters"]["route_endpoint"].as_str().unwrap().to_owned()
+        };
+        assert_eq!((by(&closed), by(&open)), ("old".into(), "old".into()));
+        let told: Value = serde_json::from_slice(&routes(&open, &publish).stdout).unwrap();
+        assert_eq!((by(&open), &told["version"]), ("new".to_owned(), &2.into()));
+        assert!(routes(&open, &["rollback", "1"]).status.success());
+        assert_eq!(by(&open), "old");
+        let shown: Value = serde_json::from_slice(&routes(&open, &["show"]).stdout).unwrap();
+        assert_eq!(shown["version"], 3);
+        assert_eq!(shown["routes"]["endpoints"][0]["url"], old.url());
+        let missing = routes(&open, &["rollback", "77"]);
+        assert!(String::from_utf8_lossy(&missing.stderr).contains("version 77 is not kept"));
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub(super) struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Check(CheckArgs),
+    Show(ShowArgs),
+    Publish(PublishArgs),
+    Rollback(RollbackArgs),
+    Shadows(ShowArgs),
     Explain(ExplainArgs),
 }
 
@@ -39,6 +43,40 @@ struct CheckArgs {
     /// The table, TOML or JSON
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+/// Show the table of a server, and the versions that it can go back to; or what its shadows answered
+#[derive(clap::Args, Debug)]
+struct ShowArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Put a table in force on a server (serve --admin)
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tensorforge routes publish routes.toml --url http://127.0.0.1:8000
+
+The server's own file does not change; when it does, it is published over this.")]
+struct PublishArgs {
+    /// The table, TOML or JSON
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Put an earlier version of a server's table in force again (serve --admin)
+#[derive(clap::Args, Debug)]
+struct RollbackArgs {
+    /// The version, as `routes show` lists them
+    #[arg(value_name = "VERSION")]
+    version: u64,
+
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// Ask a server where a request would go now, and why not elsewhere
@@ -83,6 +121,20 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     match &args.command {
         Command::Check(args) => check(args, *output),
+        Command::Show(args) => {
+            let table = block_on(async { Ok(args.server.client().get("/v2/routes").await?) })?;
+            show(&table, *output);
+            Ok(())
+        }
+        Command::Publish(args) => {
+            let routes = serde_json::json!(read(&args.file)?);
+            change(&args.server, "/v2/routes", &routes, *output)
+        }
+        Command::Rollback(args) => {
+            let version = serde_json::json!({ "version": args.version });
+            change(&args.server, "/v2/routes/rollback", &version, *output)
+        }
+        Command::Shadows(args) => block_on(shadows(args, *output)),
         Command::Explain(args) => block_on(explain(args, *output)),
     }
 }
@@ -98,6 +150,77 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CliError> {
         let name = args.file.display();
         output.text(&format!("{name} can be served: {models} models over {endpoints} endpoints"));
     }
+    Ok(())
+}
+
+fn change(
+    server: &ServerArgs,
+    path: &str,
+    document: &Value,
+    output: Output,
+) -> Result<(), CliError> {
+    let table = block_on(async { Ok(server.client().post_json(path, document).await?) })?;
+    show(&table, output);
+    Ok(())
+}
+
+/// A table as the server tells it.
+fn show(told: &Value, output: Output) {
+    if output.is_json() {
+        return output.json(told);
+    }
+    let count = |what: &str| told["routes"][what].as_array().map_or(0, Vec::len);
+    let versions: Vec<String> =
+        told["versions"].as_array().into_iter().flatten().map(Value::to_string).collect();
+    output.text(&format!(
+        "version {} of {}: {} models over {} endpoints\n",
+        told["version"],
+        versions.join(", "),
+        count("models"),
+        count("endpoints")
+    ));
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let mut rows = vec![["ENDPOINT", "URL", "PLACE", "WEIGHT", "STATE"].map(str::to_owned)];
+    for entry in told["routes"]["endpoints"].as_array().into_iter().flatten() {
+        let weight = entry["weight"].to_string();
+        rows.push([
+            text(&entry["name"]),
+            text(&entry["url"]),
+            text(&entry["place"]),
+            weight,
+            text(&entry["state"]),
+        ]);
+    }
+    output.text(&table(&rows));
+}
+
+async fn shadows(args: &ShowArgs, output: Output) -> Result<(), CliError> {
+    let told: Value = args.server.client().get("/v2/routes/shadows").await?;
+    if output.is_json() {
+        output.json(&told);
+        return Ok(());
+    }
+    let head =
+        ["MODEL", "SHADOW", "COPIES", "SHED", "FAILED", "COMPARED", "AGREED", "TOP 1", "SLOWER BY"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for shadow in told.as_array().into_iter().flatten() {
+        let text = |name: &str| shadow[name].as_str().unwrap_or("-").to_owned();
+        let number = |name: &str| shadow[name].to_string();
+        let share = shadow["top_one_share"].as_f64();
+        let delta = shadow["latency_delta_ms"].as_f64();
+        rows.push([
+            text("model"),
+            text("shadow"),
+            number("copies"),
+            number("shed"),
+            number("failed"),
+            number("compared"),
+            number("agreed"),
+            share.map_or_else(|| "-".into(), |share| format!("{:.1} %", share * 100.0)),
+            delta.map_or_else(|| "-".into(), |delta| format!("{delta:.2} ms")),
+        ]);
+    }
+    output.text(&table(&rows));
     Ok(())
 }
 

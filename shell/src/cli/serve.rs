@@ -113,6 +113,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", env = "TENSORFORGE_ROUTES")]
     routes: Option<PathBuf>,
 
+    /// Let `tensorforge routes publish` and `rollback` change the table over HTTP: whoever reaches this
+    /// address may then send its requests anywhere
+    #[arg(long, requires = "routes")]
+    admin: bool,
+
     /// How long one endpoint of --routes has for one request
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, requires = "routes")]
     attempt_timeout: Duration,
@@ -208,8 +213,11 @@ async fn serve(
     service: Arc<Service>,
     gateway: Option<Arc<Gateway>>,
 ) -> Result<(), CliError> {
-    let limits =
-        ServerLimits { max_body: (args.max_body as usize) << 20, ..ServerLimits::default() };
+    let limits = ServerLimits {
+        max_body: (args.max_body as usize) << 20,
+        admin: args.admin,
+        ..ServerLimits::default()
+    };
     let cannot_listen = |error| CliError::cannot_listen(args.address, &error);
     let server = Server::bind(args.address, limits).await.map_err(cannot_listen)?;
     let address = server.address().map_err(cannot_listen)?;

@@ -82,7 +82,8 @@ impl EndpointError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Unreachable(_) | Self::WrongAnswer(_) | Self::TimedOut(_) => Outcome::Failure,
-            Self::Status { status: 429, .. } => Outcome::Ignored,
+            // Overload; a circle of gateways, which is nobody's fault in particular.
+            Self::Status { status: 429 | 508, .. } => Outcome::Ignored,
             Self::Status { status: 500..=599, .. } => Outcome::Failure,
             Self::Status { .. } => Outcome::Success,
             Self::Service(InferError::Lookup(LookupError::NotReady { .. })) => Outcome::Failure,

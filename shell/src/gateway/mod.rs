@@ -40,7 +40,7 @@ use crate::routing::{
 use answers::Answers;
 use arc_swap::ArcSwap;
 use member::Member;
-use plan::{ModelPlan, Plan};
+use plan::Plan;
 use shadows::Shadows;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

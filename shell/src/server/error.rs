@@ -3,7 +3,7 @@
 use crate::batch_scheduler::RunError;
 use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
-use crate::gateway::{EndpointError, GatewayError};
+use crate::gateway::{EndpointError, GatewayError, PublishError};
 use crate::registry::LookupError;
 use crate::service::InferError;
 use axum::Json;
@@ -95,6 +95,12 @@ impl From<GatewayError> for ApiError {
             GatewayError::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, message)
+    }
+}
+
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        Self::bad_request(error.to_string())
     }
 }
 

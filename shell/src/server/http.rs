@@ -5,9 +5,9 @@ use super::error::ApiError;
 use super::model_config::model_config;
 use crate::contracts::rest::{self, HEADER_LENGTH};
 use crate::contracts::{
-    InferRequest, InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
+    InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
 };
-use crate::gateway::{Explanation, Gateway, Hints};
+use crate::gateway::{Gateway, Hints};
 use crate::service::Service;
 use crate::telemetry::prometheus;
 use axum::body::Body;
@@ -29,10 +29,10 @@ use tower_http::decompression::RequestDecompressionLayer;
 const LARGE: usize = 64 << 10;
 
 #[derive(Clone)]
-struct App {
+pub(super) struct App {
     service: Arc<Service>,
-    gateway: Option<Arc<Gateway>>,
-    limits: ServerLimits,
+    pub(super) gateway: Option<Arc<Gateway>>,
+    pub(super) limits: ServerLimits,
 }
 
 /// The header that says which way a request took.
@@ -79,7 +79,7 @@ pub(super) fn router(
         .route("/v2/health/ready", get(server_ready))
         .route("/v2/models/stats", get(statistics))
         .route("/metrics", get(metrics))
-        .route("/v2/routes/explain", post(explain))
+        .merge(super::routes::router())
         .route("/v2/repository/index", post(index))
         .merge(model("/v2/models/{model}"))
         .merge(model("/v2/models/{model}/versions/{version}"))
@@ -170,41 +170,6 @@ async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let content_type = HeaderValue::from_static(prometheus::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Ok(response)
-}
-
-/// A request whose way is asked for: `POST /v2/routes/explain`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExplainRequest {
-    /// The model.
-    model: String,
-    /// Its version.
-    version: Option<String>,
-    /// Request parameters: `priority`, `sticky_key`, those that rules look at.
-    #[serde(default)]
-    parameters: crate::contracts::Parameters,
-    /// Request headers.
-    #[serde(default)]
-    headers: std::collections::BTreeMap<String, String>,
-}
-
-async fn explain(
-    State(app): State<App>,
-    request: Request<Body>,
-) -> Result<Json<Explanation>, ApiError> {
-    let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, app.limits).await?;
-    let Some(gateway) = &app.gateway else {
-        let message = "this server has no routes: start it with --routes FILE";
-        return Err(ApiError::new(StatusCode::NOT_FOUND, message));
-    };
-    let asked: ExplainRequest = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::bad_request(format!("the explain request is not valid: {error}"))
-    })?;
-    let lower = |(name, value): (String, String)| (name.to_ascii_lowercase(), value);
-    let hints = Hints { headers: asked.headers.into_iter().map(lower).collect() };
-    let sample = InferRequest { parameters: asked.parameters, ..InferRequest::default() };
-    Ok(Json(gateway.explain(&asked.model, asked.version.as_deref(), &sample, &hints)?))
 }
 
 /// What `POST /v2/repository/index` may ask for.
@@ -320,7 +285,7 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
 ///
 /// A body that is too long is read on and thrown away for a while: most clients look for an answer
 /// only once they have sent everything.
-async fn read_body(
+pub(super) async fn read_body(
     headers: &HeaderMap,
     mut body: Body,
     limits: ServerLimits,

@@ -3,6 +3,7 @@
 mod error;
 mod http;
 mod model_config;
+mod routes;
 
 use crate::gateway::Gateway;
 use crate::service::Service;
@@ -30,6 +31,8 @@ pub struct ServerLimits {
     pub close_timeout: Duration,
     /// Connections open at once; further ones wait to be accepted.
     pub max_connections: usize,
+    /// Whether routes may be changed over HTTP.
+    pub admin: bool,
 }
 
 impl Default for ServerLimits {
@@ -40,6 +43,7 @@ impl Default for ServerLimits {
             body_timeout: Duration::from_secs(300),
             close_timeout: Duration::from_secs(5),
             max_connections: 4096,
+            admin: false,
         }
     }
 }
