@@ -120,6 +120,9 @@ pub enum Harm {
 /// [`Quicker`](Promotion::Quicker), for [`AsGood`](Promotion::AsGood); undecided; continue. What
 /// was certain once of the success rates stays so.
 ///
+/// Half as many successes show after 50 outcomes on both sides together, 5 % against 12 % of failures after
+/// 800, 20 ms against 25 ms of latencies that are exponential and cut off at 200 ms after 6,300 (medians).
+///
 /// One owner; a recorded outcome takes 0.4 µs. **Memory:** 400 bytes.
 ///
 /// Sources: R. Johari, P. Koomen, L. Pekelis and D. Walsh, *Peeking at A/B tests*, KDD 2017; and those
