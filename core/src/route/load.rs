@@ -86,12 +86,14 @@ impl EndpointLoad {
     }
 
     /// How many requests are outstanding.
+    #[inline]
     #[must_use]
     pub fn outstanding(&self) -> u32 {
         u32::try_from(self.outstanding.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
     /// The average, and when it was measured, as seen from `now`; `None` before the first.
+    #[inline]
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<(Duration, Instant)> {
         let average = Average::unpack(self.average.load(Ordering::Relaxed))?;
@@ -101,6 +103,7 @@ impl EndpointLoad {
     }
 
     /// `candidate` with these figures in place of its own.
+    #[inline]
     #[must_use]
     pub fn fill(&self, candidate: Candidate, now: Instant) -> Candidate {
         let latency = self.latency(now);
@@ -142,6 +145,7 @@ struct Average {
 }
 
 impl Average {
+    #[inline]
     fn unpack(word: u64) -> Option<Self> {
         (word != 0).then(|| Self { nanos: f32::from_bits((word >> 32) as u32), step: word as u32 })
     }
@@ -151,6 +155,7 @@ impl Average {
     }
 
     /// How many steps `now` is later; 0 when it is earlier.
+    #[inline]
     fn age(self, now: u32) -> u32 {
         let age = now.wrapping_sub(self.step);
         if age < 1 << 31 { age } else { 0 }

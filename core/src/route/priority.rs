@@ -33,6 +33,7 @@ impl Priority {
     /// The lowest priority fills nine tenths, the others all.
     pub const DEFAULT: Self = Self { share: [900, 1000, 1000, 1000, 1000, 1000, 1000, 1000] };
 
+    #[inline(always)]
     fn has_room(&self, priority: u8, candidate: &Candidate) -> bool {
         let level = usize::from(priority).min(LEVELS - 1);
         let share = self.share.get(level).map_or(1000, |&share| u64::from(share));

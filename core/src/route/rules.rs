@@ -172,6 +172,7 @@ impl Condition {
 }
 
 impl Target {
+    #[inline(always)]
     fn allows(&self, candidate: &Candidate) -> bool {
         match *self {
             Self::Version(version) => candidate.version == version,

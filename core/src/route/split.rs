@@ -53,8 +53,8 @@ impl core::error::Error for SplitError {}
 ///   salt, arm and key, exponentially distributed with the weight as its rate; the key goes to the first.
 ///   When weights change, an arm whose weight grew against all others' takes keys from them and loses
 ///   none. In general, with d the part of the traffic that has to move, at most 2 d / (1 + d) of the keys
-///   do, which is the least that is possible for who does not remember where keys were; exactly d when
-///   the weights of all arms but one keep their proportions, as always with two arms.
+///   do: no rule that does not remember where keys were can promise less. It is exactly d when the
+///   weights of all arms but one keep their proportions, as always with two arms.
 /// * **Without a key**, requests take turns in an order without bursts. Any 10,000 requests that follow
 ///   each other are divided exactly, whoever of many threads makes them.
 ///

@@ -146,7 +146,7 @@ fn bounds_of_a_mean_hold_at_every_moment_at_once() {
         let wrong = (0..u64::from(RUNS))
             .filter(|&run| {
                 let mut random = Random::run(run);
-                let mut sequence = ConfidenceSequence::new(1.0);
+                let mut sequence = ConfidenceSequence::new(1.0).unwrap();
                 (0..OBSERVATIONS).any(|_| {
                     sequence.insert(draw(random.next()));
                     let bounds = sequence.bounds(0.05);
@@ -161,7 +161,7 @@ fn bounds_of_a_mean_hold_at_every_moment_at_once() {
 #[test]
 fn bounds_close_in_on_the_mean() {
     let mut random = Random::run(1);
-    let mut sequence = ConfidenceSequence::new(10.0);
+    let mut sequence = ConfidenceSequence::new(10.0).unwrap();
     let mut widths = std::vec![];
     for count in 1..=100_000_u32 {
         sequence.insert(10.0 * random.next());
@@ -327,7 +327,10 @@ fn a_configuration_that_makes_no_sense_is_refused() {
 
 #[test]
 fn values_that_are_none_bound_nothing_wrongly() {
-    let mut sequence = ConfidenceSequence::new(1.0);
+    for limit in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(ConfidenceSequence::new(limit), None);
+    }
+    let mut sequence = ConfidenceSequence::new(1.0).unwrap();
     assert_eq!(sequence.bounds(0.05), Bounds { low: 0.0, high: 1.0 });
     [f64::NAN, f64::INFINITY, -1.0].into_iter().for_each(|value| sequence.insert(value));
     let mean = sequence.mean().unwrap(); // of 0, 1 and 0

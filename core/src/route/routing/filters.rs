@@ -51,6 +51,24 @@ fn places_are_as_near_as_what_they_share() {
     assert_eq!(zone.tier(zone), Tier::Zone, "what is not known is not shared");
 }
 
+proptest! {
+    #[test]
+    fn a_tier_ends_at_the_first_part_that_differs_or_is_not_known(
+        here in any_place(), there in any_place(),
+    ) {
+        let parts = |place: Place| [place.region, place.zone, place.rack, place.host];
+        let mut tier = Tier::Elsewhere;
+        let nearer = [Tier::Region, Tier::Zone, Tier::Rack, Tier::Host];
+        for ((mine, theirs), nearer) in parts(here).into_iter().zip(parts(there)).zip(nearer) {
+            if mine == 0 || theirs == 0 || mine != theirs {
+                break;
+            }
+            tier = nearer;
+        }
+        prop_assert_eq!(here.tier(there), tier);
+    }
+}
+
 #[test]
 fn a_request_goes_to_the_nearest_tier_there_is() {
     for nearest in 0..5 {
