@@ -31,7 +31,7 @@ proptest! {
     ) {
         let mut left: Vec<&Route> = Vec::new();
         for route in &routes {
-            if route.latency >= 0 && !blocked.iter().any(|name| *name == route.channel) {
+            if route.latency >= 0 && blocked.iter().all(|name| *name != route.channel) {
                 left.push(route);
             }
         }
@@ -88,8 +88,8 @@ proptest! {
     #[test]
     fn a_route_is_available_above_zero_and_not_blocked(routes in routes(), blocked in blocked()) {
         for route in &routes {
-            let is_blocked = blocked.iter().any(|name| *name == route.channel);
-            let expected = !is_blocked && i64::from(route.latency) >= 1;
+            let is_free = blocked.iter().all(|name| *name != route.channel);
+            let expected = is_free && i64::from(route.latency) >= 1;
             prop_assert_eq!(route_available(route, &blocked), expected);
         }
     }

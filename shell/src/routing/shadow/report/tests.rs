@@ -72,6 +72,14 @@ fn a_report_of_nothing_tells_no_share_and_no_delta() {
 }
 
 #[test]
+fn a_shadow_that_takes_exactly_as_long_is_not_faster() {
+    let mut report = ShadowReport::new();
+    let time = Duration::from_millis(3);
+    report.record(&compared(vec![output("y", &[1.0])], vec![output("y", &[1.0])]), time, time);
+    assert_eq!((report.slower().zeros(), report.faster().count()), (1, 0));
+}
+
+#[test]
 fn names_beyond_the_bound_are_in_the_totals_only() {
     let mut report = ShadowReport::new();
     for number in 0..2 * MAX_OUTPUT_NAMES {
