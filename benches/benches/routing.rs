@@ -217,7 +217,7 @@ fn endpoints() -> Vec<Candidate> {
         limit: 64,
         latency: Some(Duration::from_micros(500 + number * 37 % 101)),
         measured_at: Instant::from_nanos(4_000_000_000 + number),
-        loaded: number % 5 == 0,
+        loaded: number.is_multiple_of(5),
         ..Candidate::new(EndpointId(stable_hash(&number.to_le_bytes())), ModelId(7))
     };
     (0..ENDPOINTS).map(endpoint).collect()
