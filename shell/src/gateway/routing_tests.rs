@@ -125,6 +125,8 @@ fn entry(name: &str) -> String {
 }
 
 const DIGITS: &str = "[[models]]\nname = \"digits\"\n";
+/// Each gets its turn, so that whoever fails is met.
+const IN_TURN: &str = "[[models]]\nname = \"digits\"\npolicy = \"round_robin\"\n";
 
 fn status(status: u16) -> EndpointError {
     EndpointError::Status { status, message: format!("planted {status}") }
@@ -162,7 +164,7 @@ impl Bench {
 
 #[tokio::test]
 async fn a_dead_endpoint_fails_nobody_and_is_left_alone_soon() {
-    let bench = bench(&[down(), Does::Answers, Does::Answers], DIGITS);
+    let bench = bench(&[down(), Does::Answers, Does::Answers], IN_TURN);
     for _ in 0..500 {
         let (_, taken) = bench.send().await.unwrap();
         assert_ne!(taken.endpoint.as_deref(), Some("a"));
@@ -338,8 +340,7 @@ async fn a_shadow_that_hangs_or_fails_is_not_felt_and_has_a_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_hangs_is_overtaken_by_another() {
-    let models = "[[models]]\nname = \"digits\"\npolicy = \"round_robin\"\n";
-    let bench = bench(&[Does::Answers, Does::Answers], models);
+    let bench = bench(&[Does::Answers, Does::Answers], IN_TURN);
     // Enough answers to know how long one takes.
     for _ in 0..300 {
         bench.send().await.unwrap();
@@ -373,7 +374,7 @@ async fn whoever_drains_gets_nothing_new_and_whoever_comes_back_does() {
 
 #[tokio::test]
 async fn a_new_table_keeps_what_is_known_and_a_wrong_one_changes_nothing() {
-    let bench = bench(&[down(), Does::Answers], DIGITS);
+    let bench = bench(&[down(), Does::Answers], IN_TURN);
     for _ in 0..50 {
         bench.send().await.unwrap();
     }
@@ -383,9 +384,9 @@ async fn a_new_table_keeps_what_is_known_and_a_wrong_one_changes_nothing() {
         explained.unwrap().candidates[0].health.clone()
     };
     assert_eq!(health(&bench), "ejected");
-    assert_eq!(bench.publish(&(entry("a") + &entry("b") + DIGITS)), Ok(TableVersion(2)));
+    assert_eq!(bench.publish(&(entry("a") + &entry("b") + IN_TURN)), Ok(TableVersion(2)));
     assert_eq!(health(&bench), "ejected", "a table that says the same forgets nothing");
-    let wrong = entry("a") + &entry("nowhere") + DIGITS;
+    let wrong = entry("a") + &entry("nowhere") + IN_TURN;
     let error = bench.publish(&wrong).unwrap_err().to_string();
     assert!(error.contains("endpoint 'nowhere': http://nowhere:1 is none"), "{error}");
     assert_eq!(bench.gateway.table().version(), TableVersion(2));
@@ -425,8 +426,7 @@ async fn everyone_is_asked_where_nobody_looks_well() {
 
 #[tokio::test]
 async fn an_explanation_tells_where_a_request_would_go_and_sends_nothing() {
-    let models = "[[models]]\nname = \"digits\"\npolicy = \"round_robin\"\n";
-    let bench = bench(&[Does::Answers, Does::Answers], models);
+    let bench = bench(&[Does::Answers, Does::Answers], IN_TURN);
     let explained =
         bench.gateway.explain("digits", None, &InferRequest::default(), &Hints::default()).unwrap();
     assert_eq!((explained.policy, explained.reason), ("round_robin", Some("next_in_turn")));
