@@ -3,7 +3,7 @@
 use crate::batch_scheduler::RunError;
 use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
-use crate::registry::LookupError;
+use crate::registry::{ChangeError, LookupError, RepositoryError};
 use crate::service::InferError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -61,6 +61,26 @@ impl From<LookupError> for ApiError {
         let status = match error {
             LookupError::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<RepositoryError> for ApiError {
+    fn from(error: RepositoryError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+/// 400 for what is wrong with the model or the request, as Triton answers both.
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let status = match error {
+            ChangeError::Lookup(error) => return error.into(),
+            ChangeError::Repository(error) => return error.into(),
+            ChangeError::NoMemory { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            ChangeError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())
     }
@@ -137,7 +157,7 @@ mod batch_scheduler {
         ] {
             let source = error.clone();
             let error_response =
-                ApiError::from(InferError::Run { model: "m".into(), version: 1, source });
+                ApiError::from(InferError::Run { model: "m".into(), version: 1.into(), source });
             let response = error_response.into_response();
             assert_eq!(response.status().as_u16(), status, "{error:?}");
             let after = response.headers().get(header::RETRY_AFTER);

@@ -3,6 +3,7 @@
 mod error;
 mod http;
 mod model_config;
+mod repository;
 
 use crate::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};

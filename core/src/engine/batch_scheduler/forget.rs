@@ -115,14 +115,7 @@ fn a_model_whose_batch_hangs_stays_until_that_comes_back() {
     engine.overdue(Instant::ZERO, &mut batch, &mut sink);
     assert_eq!(engine.running(), 0);
     assert!(!engine.forget(MODEL), "its instance is taken still");
-    engine.failed(
-        Instant::ZERO,
-        batch,
-        Duration::ZERO,
-        Failure::Failed,
-        [].into_iter(),
-        &mut sink,
-    );
+    engine.failed(Instant::ZERO, batch, Duration::ZERO, Failure::Failed, [].into_iter(), &mut sink);
     assert!(engine.forget(MODEL));
     assert!(engine.forget(MODEL), "it is gone already");
     assert!(engine.forget(ModelId(99)), "there never was one");

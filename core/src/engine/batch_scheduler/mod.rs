@@ -40,8 +40,8 @@ fn steps(most_items: u32) -> impl Strategy<Value = Vec<Step>> {
 fn take(world: &mut World, step: Step) {
     match step {
         Step::Arrive { model, signature, priority, items, timeout } => {
-            let deadline = timeout
-                .map_or(Instant::MAX, |timeout| world.now() + Duration::from_nanos(timeout));
+            let deadline =
+                timeout.map_or(Instant::MAX, |timeout| world.now() + Duration::from_nanos(timeout));
             world.arrive_until(model, signature, priority, items, deadline);
         }
         Step::Cancel(nth) => {
