@@ -89,7 +89,7 @@ impl Registry {
             let table = self.table();
             let before = table.get(name).and_then(|model| model.made_of.as_ref());
             if before != Some(&made_of(&found)) {
-                self.bring_in_or_say(&mut leaving, name, found, &manner);
+                self.bring_in_unasked(&mut leaving, name, found, &manner);
             }
         }
         let gone: Vec<String> =
@@ -123,7 +123,7 @@ impl Registry {
                         self.note(&name, &found, NOT_LOADED);
                     }
                 }
-                _ => self.bring_in_or_say(&mut leaving, &name, found, &manner),
+                _ => self.bring_in_unasked(&mut leaving, &name, found, &manner),
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl Registry {
     }
 
     /// Brings a model in where nobody waits to hear how that went: the index says it.
-    fn bring_in_or_say(
+    fn bring_in_unasked(
         &self,
         leaving: &mut Vec<Leaving>,
         name: &str,
@@ -168,6 +168,10 @@ impl Registry {
         match self.bring_in(leaving, name, found, manner) {
             // Folders of other things may lie in a repository.
             Ok(()) | Err(ChangeError::NoVersion { .. }) => {}
+            // Whoever starts a server looks at its index.
+            Err(error) if !manner.keeps_unchanged => {
+                tracing::debug!(model = name, %error, "not as it should be");
+            }
             Err(error) => tracing::warn!(model = name, %error, "not as it should be"),
         }
     }
