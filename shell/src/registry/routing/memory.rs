@@ -146,7 +146,7 @@ proptest! {
                     let is_held = |other: usize| held.as_ref().is_some_and(|(held, _)| *held == other);
                     while sum(&left) + needs > limit {
                         let may_go = |&other: &usize| other != place && !pinned[other] && !is_held(other);
-                        let Some(victim) = left.iter().position(|other| may_go(other)) else { break };
+                        let Some(victim) = left.iter().position(may_go) else { break };
                         left.remove(victim);
                     }
                     let fits = sum(&left) + needs <= limit;
