@@ -68,20 +68,14 @@ impl LoadedModel {
         now: Instant,
     ) -> Self {
         let entity = format!("{name}/{version}");
-        let own = Arc::clone(&executor);
+        let (own, id) = (Arc::clone(&executor), holding.id());
         let left = Left { executor, life: Mutex::new(life), entity, holding };
         Self {
             recorder: ModelRecorder::since(now),
             last_used: AtomicU64::new(now.as_nanos()),
             place: Some(Place { freer, left: Some(Box::new(left)) }),
-            ..Self::new(name, version, ModelId(0), own, config)
+            ..Self::new(name, version, id, own, config)
         }
-        .numbered()
-    }
-
-    fn numbered(mut self) -> Self {
-        self.id = self.left().map_or(self.id, |left| left.holding.id());
-        self
     }
 
     fn left(&self) -> Option<&Left> {
@@ -114,7 +108,7 @@ impl LoadedModel {
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> DeploymentState {
-        self.left().map_or(DeploymentState::Production, |left| lock(&left.life).0.state())
+        self.left().map_or(DeploymentState::Production, |left| lock(&left.life).state())
     }
 
     /// Takes its life one step on.
@@ -160,6 +154,10 @@ pub(super) struct Left {
 pub(super) struct Life(Cursor<Deployment>);
 
 impl Life {
+    pub(super) fn state(&self) -> DeploymentState {
+        self.0.state()
+    }
+
     pub(super) fn go(
         &mut self,
         to: DeploymentState,

@@ -205,7 +205,11 @@ pub(super) fn free_models(left: &Receiver<Left>) {
             tracing::error!(model = entity, "its runtime panicked while it was unloaded");
         }
         let places = &holding.places;
-        let (cause, now) = ("its last request is answered", places.clock.now());
-        lock(&life).go(DeploymentState::Archived, &entity, cause, now, &*places.sink);
+        let mut life = lock(&life);
+        // One that goes with its registry was not retired: the server has stopped.
+        if life.state() == DeploymentState::Deprecated {
+            let (cause, now) = ("its last request is answered", places.clock.now());
+            life.go(DeploymentState::Archived, &entity, cause, now, &*places.sink);
+        }
     }
 }

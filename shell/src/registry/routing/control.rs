@@ -37,6 +37,21 @@ fn a_model_goes_its_whole_way_and_is_freed_when_the_last_request_lets_go() {
 }
 
 #[test]
+fn a_registry_that_goes_frees_its_models_and_retires_none() {
+    let repository = Repository::new();
+    repository.put("m", "1", "1");
+    let registry = repository.open(ModelControl::None, None);
+    let places = Arc::clone(&registry.places);
+    let in_hand = registry.find("m", None).unwrap();
+    drop(registry);
+    assert_eq!(added(&in_hand), 1.0, "its request is answered all the same");
+    drop(in_hand);
+    places.until_held(0);
+    assert_eq!(repository.seen.alive(), 0);
+    assert_eq!(repository.steps.of("m/1"), UP, "it was serving when the server stopped");
+}
+
+#[test]
 fn loading_again_replaces_a_version_and_a_failure_leaves_it() {
     let repository = Repository::new();
     repository.put("m", "1", "1");
