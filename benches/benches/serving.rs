@@ -15,7 +15,7 @@ use tensorforge::clock::Clock;
 use tensorforge::contracts::InferRequest;
 use tensorforge::device::cpu::{self, Backend, CpuOptions};
 use tensorforge::models::Tensor;
-use tensorforge::registry::Registry;
+use tensorforge::registry::{Registry, RegistryOptions};
 use tensorforge::service::Service;
 use tensorforge_benches::median;
 use tensorforge_tests::program::{Server, run};
@@ -84,16 +84,17 @@ const CLIENTS: usize = 32;
 
 /// Answers a second of the library in this process.
 fn in_process(backend: Backend, max_batch: u32, requests: usize) -> f64 {
-    let registry = Registry::load(
+    let registry = Registry::open(
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models")),
-        &|file, config| {
+        move |file, config| {
             let batch_sizes = config.batch_sizes().into_iter().map(|size| size as usize).collect();
             cpu::load(file, &CpuOptions { backend, batch_sizes, ..Default::default() })
         },
-        |config| {
+        move |config| {
             config.max_batch = max_batch;
             config.batch_sizes = None;
         },
+        RegistryOptions::default(),
     )
     .expect("the models are there");
     let clock = Clock::start();

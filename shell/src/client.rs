@@ -181,6 +181,19 @@ impl Client {
         self.parse(&answer)
     }
 
+    /// `POST`s a JSON document; what comes back is left.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_only(
+        &mut self,
+        path: &str,
+        document: &serde_json::Value,
+    ) -> Result<(), ClientError> {
+        let body = Body { bytes: document.to_string().into(), header_length: None };
+        self.send(Method::POST, path, Some(&body)).await.map(|_| ())
+    }
+
     /// Runs a model; `binary` says whether the inputs go as raw bytes.
     ///
     /// # Errors
@@ -333,6 +346,12 @@ pub fn model_path(model: &str, version: Option<&str>) -> String {
 #[must_use]
 pub fn infer_path(model: &str, version: Option<&str>) -> String {
     model_path(model, version) + "/infer"
+}
+
+/// The path that has a model loaded or unloaded: `action` is `load` or `unload`.
+#[must_use]
+pub fn repository_path(model: &str, action: &str) -> String {
+    format!("/v2/repository/models/{}/{action}", escape(model))
 }
 
 /// Escapes what has a meaning in a path, or none in a URL (RFC 3986, section 2.1).

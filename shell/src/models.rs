@@ -333,6 +333,61 @@ impl TensorSpec {
                 want < 0 || usize::try_from(want).is_ok_and(|want| want == got)
             })
     }
+
+    /// A tensor of zeros for it, as long as they may be (empty strings for `BYTES`): with so many `rows` in
+    /// its first dimension if the model batches, and `open` wherever else it leaves the size open.
+    ///
+    /// ```
+    /// use tensorforge::models::{DataType, TensorSpec};
+    ///
+    /// let spec = TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 3, -1] };
+    /// assert_eq!(spec.zeros(Some(2), Some(1))?.shape(), [2, 3, 1]);
+    /// assert!(spec.zeros(Some(2), None).is_err(), "how long is the last one?");
+    /// # Ok::<(), tensorforge::models::ZerosError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ZerosError`] where a size is open and stays so, or the tensor could not be held.
+    pub fn zeros(&self, rows: Option<usize>, open: Option<usize>) -> Result<Tensor, ZerosError> {
+        let mut shape = Vec::with_capacity(self.shape.len());
+        for (place, &size) in self.shape.iter().enumerate() {
+            let rows = rows.filter(|_| place == 0);
+            let size = rows.or(usize::try_from(size).ok()).or(open);
+            shape.push(size.ok_or_else(|| {
+                let (name, shape) = (self.name.clone(), self.shape.clone());
+                ZerosError::Open { name, shape }
+            })?);
+        }
+        let too_large = || ZerosError::TooLarge { name: self.name.clone() };
+        // An empty BYTES element is its four-byte length.
+        let size = if self.datatype == DataType::Bytes { Some(4) } else { self.datatype.size() };
+        let bytes = element_count(&shape)
+            .and_then(|elements| elements.checked_mul(size.unwrap_or(4)))
+            .filter(|&bytes| isize::try_from(bytes).is_ok())
+            .ok_or_else(too_large)?;
+        Tensor::new(self.name.clone(), self.datatype, shape, vec![0; bytes].into())
+            .map_err(|_| too_large())
+    }
+}
+
+/// Why there are no zeros for an input.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZerosError {
+    /// It has no one size.
+    #[error("input '{name}' has shape {shape:?}, of which a part is open")]
+    Open {
+        /// The input.
+        name: String,
+        /// Its shape.
+        shape: Vec<i64>,
+    },
+    /// No memory could hold them.
+    #[error("input '{name}' is too large to be made")]
+    TooLarge {
+        /// The input.
+        name: String,
+    },
 }
 
 /// What a model takes and gives.

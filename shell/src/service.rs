@@ -4,11 +4,12 @@
 
 use crate::batch_scheduler::{BatchScheduler, Demand, RunError};
 use crate::clock::Clock;
+use crate::config::{ModelConfig, Version};
 use crate::contracts::{
     InferRequest, InferResponse, ModelMetadata, ModelStatistics, Parameters, RepositoryEntry,
 };
 use crate::models::{DataType, ModelIo, Tensor};
-use crate::registry::{LoadedModel, LookupError, Registry};
+use crate::registry::{ChangeError, Lanes, LoadedModel, LookupError, Registry, RepositoryError};
 use crate::telemetry::prometheus::{self, ServerFigures};
 use crate::telemetry::{self, FailReason};
 use crate::workflow::{LiveRequest, RequestLog, SharedSink};
@@ -129,7 +130,7 @@ pub enum InferError {
         /// The model.
         model: String,
         /// Its version.
-        version: u64,
+        version: Version,
         /// What happened.
         source: RunError,
     },
@@ -144,15 +145,16 @@ pub enum InferError {
 /// use tensorforge::contracts::InferRequest;
 /// use tensorforge::device::cpu::{self, CpuOptions};
 /// use tensorforge::models::Tensor;
-/// use tensorforge::registry::Registry;
+/// use tensorforge::registry::{Registry, RegistryOptions};
 /// use tensorforge::service::Service;
 ///
-/// let registry = Registry::load(
-///     "models".as_ref(),
-///     &|file, config| cpu::load(file, &CpuOptions { backend: config.backend, ..Default::default() }),
-///     |config| config.max_batch = 16,
-/// )?;
 /// let clock = Clock::start();
+/// let registry = Registry::open(
+///     "models".as_ref(),
+///     |file, config| cpu::load(file, &CpuOptions { backend: config.backend, ..Default::default() }),
+///     |config| config.max_batch = 16,
+///     RegistryOptions { clock, ..Default::default() },
+/// )?;
 /// let service = Service::new(clock, registry, BatchScheduler::start(clock, 2)?)?;
 ///
 /// let image = Tensor::from_f32("image", vec![1, 64], &[0.0; 64]);
@@ -166,13 +168,13 @@ pub enum InferError {
 pub struct Service {
     clock: Clock,
     registry: Registry,
-    scheduler: BatchScheduler,
+    scheduler: Arc<BatchScheduler>,
     requests: Arc<RequestLog>,
     draining: AtomicBool,
 }
 
 impl Service {
-    /// Serves the models of `registry` that are ready, through `scheduler`.
+    /// Serves the models of `registry`, those that are ready and those to come, through `scheduler`.
     ///
     /// # Errors
     /// [`LaneError`] when a model cannot be scheduled.
@@ -181,9 +183,8 @@ impl Service {
         registry: Registry,
         scheduler: BatchScheduler,
     ) -> Result<Self, LaneError> {
-        for model in registry.ready() {
-            scheduler.add(model)?;
-        }
+        let scheduler = Arc::new(scheduler);
+        registry.attach(&(Arc::clone(&scheduler) as Arc<dyn Lanes>))?;
         let requests = Arc::new(RequestLog::new(clock, None));
         Ok(Self { clock, registry, scheduler, requests, draining: AtomicBool::new(false) })
     }
@@ -229,12 +230,14 @@ impl Service {
         request: InferRequest,
         life: &Arc<LiveRequest>,
     ) -> Result<InferResponse, InferError> {
+        // Held until the answer is formed: so long nothing of it is freed.
         let model = self.registry.find(name, version)?;
         let _pending = model.recorder.pending();
         let came = self.clock.now();
+        model.used(came);
         let asked = demand(&request.parameters);
         let priority = asked.as_ref().map_or(0, |demand| demand.priority);
-        let result = self.infer_on(model, request, asked, life).await;
+        let result = self.infer_on(&model, request, asked, life).await;
         // The scheduler counts what came as far as that.
         if let Err(InferError::Request(_)) = &result {
             model.recorder.failed(priority, self.clock.now().since(came), FailReason::Invalid);
@@ -256,7 +259,8 @@ impl Service {
         life.admitted();
         let outputs =
             self.scheduler.run_as(model, inputs, rows, demand, life).await.map_err(|source| {
-                InferError::Run { model: model.name.clone(), version: model.version, source }
+                let (model, version) = (model.name.clone(), model.version.clone());
+                InferError::Run { model, version, source }
             })?;
         let outputs = match wanted {
             None => outputs,
@@ -313,8 +317,8 @@ impl Service {
         name: Option<&str>,
         version: Option<&str>,
     ) -> Result<Vec<ModelStatistics>, LookupError> {
-        let models: Vec<&Arc<LoadedModel>> = match (name, version) {
-            (None, _) => self.registry.ready().collect(),
+        let models: Vec<Arc<LoadedModel>> = match (name, version) {
+            (None, _) => self.registry.ready(),
             (Some(name), None) => self.registry.ready_versions(name)?,
             (Some(name), version) => vec![self.registry.find(name, version)?],
         };
@@ -323,7 +327,7 @@ impl Service {
             tensorforge: Some(Box::new(model.recorder.figures(now))),
             ..model.recorder.statistics(&model.name, &model.version.to_string())
         };
-        Ok(models.into_iter().map(statistics).collect())
+        Ok(models.iter().map(statistics).collect())
     }
 
     /// The figures of the server and of all models, as Prometheus reads them. Takes some
@@ -331,10 +335,10 @@ impl Service {
     #[must_use]
     pub fn metrics(&self) -> String {
         let now = self.clock.now();
-        let mut models: Vec<&Arc<LoadedModel>> = self.registry.ready().collect();
-        // In the order in which they came: numbers are never given twice.
-        models.sort_by_key(|model| model.id);
-        let named = models.iter().map(|model| (&*model.name, model.version, &model.recorder));
+        let mut models = self.registry.ready();
+        // In the order in which they came.
+        models.sort_by_key(|model| model.serial());
+        let named = models.iter().map(|model| (&*model.name, &model.version, &model.recorder));
         let server = ServerFigures {
             version: env!("CARGO_PKG_VERSION"),
             uptime: now.since(Instant::ZERO).as_nanos() as f64 / 1e9,
@@ -350,10 +354,44 @@ impl Service {
         self.registry.index()
     }
 
-    /// Whether it takes requests: it has a model and is not draining.
+    /// Loads a model; see [`Registry::load`]. Blocks while it is loaded.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn load(&self, name: &str, sent: Option<ModelConfig>) -> Result<(), ChangeError> {
+        self.check_not_draining()?;
+        self.registry.load(name, sent)
+    }
+
+    /// Unloads a model; see [`Registry::unload`].
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn unload(&self, name: &str) -> Result<(), ChangeError> {
+        self.check_not_draining()?;
+        self.registry.unload(name)
+    }
+
+    fn check_not_draining(&self) -> Result<(), ChangeError> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => Err(ChangeError::Draining),
+            false => Ok(()),
+        }
+    }
+
+    /// Looks for models that have come into the repository, so that the index has them; see
+    /// [`Registry::look`].
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub fn look(&self) -> Result<(), RepositoryError> {
+        self.registry.look()
+    }
+
+    /// Whether it takes requests: it has a model, or one may be loaded on request, and it is not draining.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.registry.ready().next().is_some()
+        !self.draining.load(Ordering::Relaxed) && self.registry.is_ready()
     }
 
     /// Whether it takes no more requests.
@@ -365,7 +403,7 @@ impl Service {
     /// Requests in hand: waiting or running.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.registry.ready().map(|model| model.recorder.count_pending()).sum()
+        self.registry.held().iter().map(|model| model.recorder.count_pending()).sum()
     }
 
     /// Takes no more requests, and returns when all that it holds are answered.

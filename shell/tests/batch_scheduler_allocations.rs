@@ -5,14 +5,16 @@
 
 mod batch_scheduler {
     use std::alloc::{GlobalAlloc, Layout, System};
+    use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use tensorforge::batch_scheduler::BatchScheduler;
     use tensorforge::clock::Clock;
+    use tensorforge::config::ModelConfig;
     use tensorforge::contracts::InferRequest;
     use tensorforge::device::{ExecuteError, Executor};
     use tensorforge::models::{DataType, ModelIo, Tensor, TensorSpec};
-    use tensorforge::registry::Registry;
+    use tensorforge::registry::{Registry, RegistryOptions};
     use tensorforge::service::Service;
 
     /// What the documentation says a request costs: from the call of `Service::infer` to its answer, its
@@ -101,10 +103,10 @@ mod batch_scheduler {
         };
         let io = ModelIo { inputs: vec![spec("x")], outputs: vec![spec("x")], batches: true };
         let executor = move || Arc::new(Echo(io.clone())) as Arc<dyn Executor>;
-        let registry = Registry::load(folder.path(), &|_, _| Ok(executor()), |config| {
-            config.max_batch = 8;
-        })
-        .expect("the folder is there");
+        let adjust = |config: &mut ModelConfig| config.max_batch = 8;
+        let loader = move |_: &Path, _: &ModelConfig| Ok(executor());
+        let registry = Registry::open(folder.path(), loader, adjust, RegistryOptions::default())
+            .expect("the folder is there");
         let clock = Clock::start();
         let scheduler = BatchScheduler::start(clock, 2).expect("threads");
         let service = Arc::new(Service::new(clock, registry, scheduler).expect("a model"));

@@ -386,6 +386,18 @@ impl<G: Store<Group>> Groups<G> {
         }
     }
 
+    /// Forgets at what pace requests of a model came, where none of them waits or runs.
+    pub(crate) fn forget_pace(&mut self, model: ModelId) {
+        let mut at = self.idle.first;
+        while at != NONE {
+            let group = self.get_mut(at);
+            if group.key.model == model {
+                (group.gap, group.last_arrival) = (None, None);
+            }
+            at = group.next;
+        }
+    }
+
     /// Takes the first piece out of its group.
     pub(crate) fn take_piece<T, E: Store<Entry<T>>>(
         &mut self,

@@ -187,6 +187,35 @@ where
         Ok(())
     }
 
+    /// Takes a model away, with all that was learned of it: its times and memory, its level, its circuit,
+    /// the pace of its requests. Its number may then be [configured](Self::configure) for another model,
+    /// which begins as in a new engine. What comes for it until then is refused with
+    /// [`Refused::UnknownModel`].
+    ///
+    /// Returns whether it was: not while a request of it waits or a batch of it is out, overdue ones
+    /// included; then nothing changes. A model that is not there is gone already. O(groups).
+    ///
+    /// ```
+    /// use tensorforge_core::batch::Lane;
+    /// use tensorforge_core::{ModelId, StaticEngine};
+    ///
+    /// let mut engine: StaticEngine<(), 8, 4, 2> = StaticEngine::new();
+    /// engine.configure(ModelId(0), Lane::unbatched()).unwrap();
+    /// assert!(engine.execution_time(ModelId(0)).is_some());
+    /// assert!(engine.forget(ModelId(0)));
+    /// assert!(engine.execution_time(ModelId(0)).is_none());
+    /// ```
+    pub fn forget(&mut self, model: ModelId) -> bool {
+        let Some(place) = self.lanes.as_mut().get_mut(model.0 as usize) else { return true };
+        match place {
+            Some(state) if state.waiting.requests > 0 || state.busy > 0 => return false,
+            place => *place = None,
+        }
+        self.planner.groups.forget_pace(model);
+        self.scan_needed = true;
+        true
+    }
+
     /// Limits the batches that run at once over all models, to the threads or devices there are.
     /// Without it only each lane's `instances` limit them. At least 1 is kept.
     pub fn set_max_running(&mut self, batches: u32) {

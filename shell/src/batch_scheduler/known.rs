@@ -34,6 +34,12 @@ impl Known {
         self.model(model.id).name = format!("{}/{}", model.name, model.version);
     }
 
+    pub(super) fn forget(&mut self, model: ModelId) {
+        if let Some(place) = self.0.get_mut(model.0 as usize) {
+            *place = None;
+        }
+    }
+
     pub(super) fn set_rule(&mut self, model: ModelId, rule: Option<SharedRule>) {
         self.model(model).rule = rule;
     }

@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::concurrency::{WorkerPool, job_queue, lock};
 use crate::contracts::Parameters;
 use crate::models::Tensor;
-use crate::registry::LoadedModel;
+use crate::registry::{Lanes, LoadedModel};
 use crate::trace::{Recorder, RecorderError, Served};
 use crate::workflow::{LiveRequest, SharedSink};
 use count::{PartTimes, Parted};
@@ -50,8 +50,7 @@ use turnstile::Turnstile;
 pub const MAX_QUEUED: usize = 4096;
 /// Different batch keys that may wait at once, over all models.
 pub const MAX_KEYS: usize = 256;
-/// Model versions that can be served at once.
-pub const MAX_MODELS: usize = 256;
+pub use crate::registry::MAX_MODELS;
 
 /// What a request asks for beside its answer.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -147,6 +146,23 @@ impl BatchScheduler {
         })?;
         self.shared.tick();
         Ok(())
+    }
+
+    /// Forgets a model and all that was learned of it, so that its number may be another's. What comes for it
+    /// until then is refused. Whether nothing of it waits or runs; otherwise nothing changes.
+    pub fn forget(&self, model: ModelId) -> bool {
+        let forgotten = self.shared.with_state(|state| {
+            let forgotten = state.engine.forget(model);
+            if forgotten {
+                state.known.forget(model);
+            }
+            forgotten
+        });
+        if forgotten {
+            lock(&self.turnstiles).retain(|&(id, _), _| id != model);
+            self.shared.tick();
+        }
+        forgotten
     }
 
     /// Replaces the rule by which a model's batches close; `None` for what its configuration says. One that
@@ -350,6 +366,16 @@ impl BatchScheduler {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.shared.with_state(|state| state.engine.queued())
+    }
+}
+
+impl Lanes for BatchScheduler {
+    fn add(&self, model: &LoadedModel) -> Result<(), LaneError> {
+        Self::add(self, model)
+    }
+
+    fn forget(&self, model: ModelId) -> bool {
+        Self::forget(self, model)
     }
 }
 

@@ -48,6 +48,14 @@ impl Recorded {
         Ok(())
     }
 
+    pub(super) fn forget(&mut self, model: ModelId) -> bool {
+        let forgotten = self.engine.forget(model);
+        if forgotten {
+            self.record(|| Setting::Forget(model.0));
+        }
+        forgotten
+    }
+
     pub(super) fn set_max_running(&mut self, batches: u32) {
         self.engine.set_max_running(batches);
         self.record(|| Setting::MaxRunning(batches));

@@ -10,7 +10,7 @@ use crate::contracts::RepositoryEntry;
 use crate::device::cpu::{self, CpuOptions};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::models::{TensorSpec, element_count};
-use crate::registry::{LoadedModel, Registry};
+use crate::registry::{LoadedModel, ModelControl, Registry, RegistryOptions};
 use crate::server::{Server, ServerLimits};
 use crate::service::Service;
 use crate::workflow::SharedSink;
@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tensorforge_core::machine::AuditSink;
 
 /// Serve the models of a folder over the Open Inference Protocol v2
 #[derive(clap::Args, Debug)]
@@ -32,6 +31,8 @@ Examples:
   tensorforge serve --audit audit.jsonl              every step of every request and model, on record
   tensorforge serve --routes routes.toml             in front of other servers, see `routes check`
   tensorforge serve --record trace.jsonl             every decision, to be made again by `replay`
+  tensorforge serve --model-control explicit         no model until `tensorforge models load` asks for it
+  tensorforge serve --poll 5s                        follows changes of the folder
 
 A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
 Ctrl-C or SIGTERM drains: no new requests, the ones in hand are answered, exit code 0.
@@ -84,6 +85,24 @@ pub(super) struct Args {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory: Option<u32>,
 
+    /// Who decides which models are loaded: `none` loads all there are at the start, `explicit` those that
+    /// are asked for, by --load-model or later by `tensorforge models load`
+    #[arg(long, value_name = "WHO", default_value = "none", env = "TENSORFORGE_MODEL_CONTROL")]
+    model_control: Control,
+
+    /// With --model-control explicit, a model to start with; `*` for all; may be repeated
+    #[arg(long, value_name = "NAME")]
+    load_model: Vec<String>,
+
+    /// Look through the models' folder so often, and load, load again or unload what has changed
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    poll: Option<Duration>,
+
+    /// MiB that the files of all loaded models may have together: a load on request unloads what was not
+    /// used for the longest time, unless its config.toml says `pinned = true`
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    model_memory: Option<u32>,
+
     /// MiB of inputs that may wait, over all models; more get status 503
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     max_queued: Option<u32>,
@@ -127,14 +146,46 @@ pub(super) struct Args {
     strict: bool,
 }
 
+/// Who decides which models are loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Control {
+    /// All that are there at the start.
+    None,
+    /// Those that are asked for.
+    Explicit,
+}
+
+impl Args {
+    fn control(&self) -> Result<ModelControl, CliError> {
+        match self.model_control {
+            Control::None if !self.load_model.is_empty() => {
+                let message = "--load-model needs --model-control explicit";
+                Err(CliError::usage(message).help("without it all models are loaded at the start"))
+            }
+            Control::None if self.poll == Some(Duration::ZERO) => {
+                Err(CliError::usage("--poll must be more than 0").help("such as --poll 5s"))
+            }
+            Control::None => Ok(ModelControl::None),
+            Control::Explicit if self.poll.is_some() => {
+                let message = "--poll does not go with --model-control explicit";
+                Err(CliError::usage(message).help("either the folder decides, or those who ask"))
+            }
+            Control::Explicit => {
+                Ok(ModelControl::Explicit(self.load_model.iter().cloned().collect()))
+            }
+        }
+    }
+}
+
 /// Serves until told to stop.
 ///
 /// # Errors
 /// [`CliError`] names what could not be read, loaded or bound.
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
     let clock = Clock::start();
+    let control = args.control()?;
     let audit = open_audit(args)?;
-    let registry = load_models(args, clock, audit.as_deref())?;
+    let registry = load_models(args, control, clock, audit.as_ref())?;
     let workers = args.workers.map_or_else(
         || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         usize::from,
@@ -243,6 +294,7 @@ async fn serve(
     };
     tokio::select! {
         () = serving => Ok(()),
+        () = follow(args.poll, Arc::clone(&service)) => Ok(()),
         // Threads that still run a model cannot be stopped; the process ends under them.
         message = give_up => {
             notice(&format!("error: {message}"));
@@ -276,17 +328,23 @@ impl Stop {
     }
 }
 
-fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Registry, CliError> {
-    let loader = |path: &Path, config: &ModelConfig| {
+fn load_models(
+    args: &Args,
+    control: ModelControl,
+    clock: Clock,
+    audit: Option<&Arc<Buffered>>,
+) -> Result<Registry, CliError> {
+    let (library, counts_memory) = (args.onnxruntime.clone(), args.memory.is_some());
+    let loader = move |path: &Path, config: &ModelConfig| {
         let options = CpuOptions {
             backend: config.backend,
             batch_sizes: config.batch_sizes().into_iter().map(|size| size as usize).collect(),
             threads: config.threads as usize,
             instances: config.instances as usize,
-            onnxruntime: args.onnxruntime.clone(),
+            onnxruntime: library.clone(),
         };
         let executor = cpu::load(path, &options)?;
-        if args.memory.is_none() || config.memory.is_some() {
+        if !counts_memory || config.memory.is_some() {
             return Ok(executor);
         }
         Ok(cpu::measured(executor, config.max_batch as usize).unwrap_or_else(|(executor, why)| {
@@ -295,10 +353,11 @@ fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Re
             executor
         }))
     };
-    let adjust = |config: &mut ModelConfig| {
-        config.backend = args.backend.unwrap_or(config.backend);
-        config.max_wait = args.max_wait.unwrap_or(config.max_wait);
-        if let Some(max_batch) = args.max_batch {
+    let (backend, max_wait, max_batch) = (args.backend, args.max_wait, args.max_batch);
+    let adjust = move |config: &mut ModelConfig| {
+        config.backend = backend.unwrap_or(config.backend);
+        config.max_wait = max_wait.unwrap_or(config.max_wait);
+        if let Some(max_batch) = max_batch {
             config.max_batch = max_batch;
             // The model's own sizes belong to its own maximum.
             config.batch_sizes = None;
@@ -306,50 +365,87 @@ fn load_models(args: &Args, clock: Clock, audit: Option<&Buffered>) -> Result<Re
         }
     };
     let folder = args.models.display();
-    let sink: &dyn AuditSink = match audit {
-        Some(audit) => audit,
-        None => &(),
-    };
     // A gateway may have no models of its own.
     if args.routes.is_some() && !args.models.exists() {
-        return Ok(Registry::default());
+        return Registry::empty().map_err(|error| CliError::failed(error.to_string()));
     }
-    let registry = Registry::load_audited(&args.models, &loader, adjust, clock, sink);
-    let registry = registry.map_err(|error| {
+    let sink = audit.map(|audit| Arc::clone(audit) as SharedSink);
+    let memory = args.model_memory.map(|mib| u64::from(mib) << 20);
+    let options = RegistryOptions { control, memory, clock, sink };
+    let registry = Registry::open(&args.models, loader, adjust, options).map_err(|error| {
         CliError::unusable(error.to_string())
             .help("name the folder with --models DIR; it holds NAME/VERSION/model.onnx")
     })?;
-    let index = registry.index();
-    let broken: Vec<&RepositoryEntry> =
-        index.iter().filter(|entry| !entry.reason.is_empty()).collect();
+    check_models(args, &registry.index(), !registry.ready().is_empty(), &folder)?;
+    Ok(registry)
+}
+
+/// Whether what was loaded is enough to start with; says what was not.
+fn check_models(
+    args: &Args,
+    index: &[RepositoryEntry],
+    any_ready: bool,
+    folder: &dyn std::fmt::Display,
+) -> Result<(), CliError> {
+    let asked_for = |name: &String| {
+        args.model_control == Control::None
+            || args.load_model.iter().any(|asked| asked == "*" || asked == name)
+    };
+    let missing =
+        |asked: &&String| *asked != "*" && index.iter().all(|entry| entry.name != **asked);
+    if let Some(name) = args.load_model.iter().find(missing) {
+        return Err(CliError::unusable(format!("there is no model '{name}' in {folder}"))
+            .help("--load-model takes the name of a folder in it"));
+    }
+    let wanted: Vec<&RepositoryEntry> =
+        index.iter().filter(|entry| asked_for(&entry.name)).collect();
+    let broken: Vec<&&RepositoryEntry> =
+        wanted.iter().filter(|entry| !entry.reason.is_empty()).collect();
     for RepositoryEntry { name, version, reason, .. } in &broken {
         notice(&format!("warning: model '{name}' version {version} is not served: {reason}"));
     }
-    if index.is_empty() {
+    let may_begin_empty = args.model_control == Control::Explicit || args.poll.is_some();
+    if index.is_empty() && !may_begin_empty {
         return Err(CliError::unusable(format!("there is no model in {folder}"))
             .help("put one at NAME/VERSION/model.onnx below it, or name another with --models"));
     }
-    if registry.ready().next().is_none() || (args.strict && !broken.is_empty()) {
-        let (bad, all) = (broken.len(), index.len());
+    if (!any_ready && !may_begin_empty) || (args.strict && !broken.is_empty()) {
+        let (bad, all) = (broken.len(), wanted.len());
         let message = format!("{bad} of {all} model versions in {folder} did not load");
         return Err(CliError::unusable(message).help("see the warnings above for each reason"));
     }
-    Ok(registry)
+    Ok(())
+}
+
+/// Follows the models' folder for as long as it is polled.
+async fn follow(every: Option<Duration>, service: Arc<Service>) {
+    let Some(every) = every else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every).await;
+        let service = Arc::clone(&service);
+        let scanned = tokio::task::spawn_blocking(move || service.registry().rescan()).await;
+        match scanned {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the models stay as they are"),
+            Err(error) => tracing::error!(%error, "the models' folder was not looked through"),
+        }
+    }
 }
 
 /// Says where the server is, what it serves, and how to try it.
 fn announce(args: &Args, output: &Output, service: &Service, address: SocketAddr) {
     let url = format!("http://{address}");
-    let try_it = service.registry().ready().find_map(|model| curl_line(args, model, &url));
+    let ready = service.registry().ready();
+    let try_it = ready.iter().find_map(|model| curl_line(args, model, &url));
     if output.is_json() {
         let models = service.index();
         output.json(&serde_json::json!({ "url": url, "models": models, "curl": try_it }));
         return;
     }
     output.text(&format!("TensorForge {} serves {url}\n", env!("CARGO_PKG_VERSION")));
-    for model in service.registry().ready() {
+    for model in &ready {
         let io = model.executor.io();
-        let (name, version, backend) = (&model.name, model.version, model.executor.backend());
+        let (name, version, backend) = (&model.name, &model.version, model.executor.backend());
         let (inputs, outputs) = (list(&io.inputs), list(&io.outputs));
         output.text(&format!("  {name} version {version} on {backend}: {inputs} -> {outputs}"));
     }

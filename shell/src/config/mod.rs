@@ -2,9 +2,11 @@
 
 mod backend;
 mod lane;
+mod version;
 
 pub use backend::{Backend, UnknownBackend};
 pub use lane::{LevelConfig, MemoryConfig, PaddingConfig};
+pub use version::{Labels, NotAVersion, Version, VersionPolicy, labels_from_file};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -117,6 +119,15 @@ pub struct ModelConfig {
     pub hang_timeout: Option<Duration>,
     /// Threads that one batch may use inside the runtime.
     pub threads: u32,
+    /// Which versions are served: `"all"`, `{ latest = 2 }` or `{ named = [3, "1.2.0"] }`.
+    pub versions: VersionPolicy,
+    /// Names for versions: `{ stable = 3, canary = "4" }`. `labels.toml` beside it may have further ones.
+    pub labels: Labels,
+    /// Never unloaded to make room for another model.
+    pub pinned: bool,
+    /// Runs each version before it takes requests, with those in the model's folder `requests` or with
+    /// zeros in every size of batch. One that fails is not served.
+    pub warm_up: bool,
 }
 
 impl Default for ModelConfig {
@@ -146,6 +157,10 @@ impl Default for ModelConfig {
             restricted_priority: 0,
             hang_timeout: None,
             threads: 1,
+            versions: VersionPolicy::All,
+            labels: Labels::new(),
+            pinned: false,
+            warm_up: true,
         }
     }
 }
@@ -229,6 +244,8 @@ impl ModelConfig {
                 &format!("{sizes:?} goes above max_batch, which is {most}"),
             );
         }
+        self.versions.check()?;
+        version::check_labels(&self.labels)?;
         self.check_levels()
     }
 
@@ -370,6 +387,9 @@ mod tests {
             batch_by = ["beam"]
             memory = { fixed_kib = 1, per_item_kib = 2 }
             priority.7 = { max_wait = "0s", max_queued = 3 }
+            versions = { named = [1, "1.2.0-rc.1"] }
+            labels = { stable = 1 }
+            pinned = true
         "#;
         let config = ModelConfig::from_toml(text).unwrap();
         let written = serde_json::to_string(&config).unwrap();

@@ -129,7 +129,7 @@ impl Gateway {
                 return Err(if error.is_retryable() {
                     GatewayError::NoEndpoint { model: journey.routes.name.clone(), taken }
                 } else {
-                    GatewayError::Endpoint { error, taken }
+                    GatewayError::Endpoint { error: Box::new(error), taken }
                 });
             }
         }

@@ -141,7 +141,7 @@ pub enum GatewayError {
     #[error("{error}")]
     Endpoint {
         /// What it said.
-        error: EndpointError,
+        error: Box<EndpointError>,
         /// What was tried.
         taken: Box<RouteTaken>,
     },
@@ -336,7 +336,7 @@ impl Gateway {
         let plan = self.plan.load_full();
         let told = |error| {
             let taken = RouteTaken { model: model.to_owned(), ..RouteTaken::default() };
-            GatewayError::Endpoint { error, taken: Box::new(taken) }
+            GatewayError::Endpoint { error: Box::new(error), taken: Box::new(taken) }
         };
         let Some(routes) = plan.models.get(model) else {
             return self.local.metadata(model, version).await.map_err(told);
@@ -409,7 +409,10 @@ impl Gateway {
         };
         match self.local.infer(model, version, request).await {
             Ok(response) => Ok((response, taken)),
-            Err(error) => Err(GatewayError::Endpoint { error, taken: Box::new(taken) }),
+            Err(error) => {
+                let (error, taken) = (Box::new(error), Box::new(taken));
+                Err(GatewayError::Endpoint { error, taken })
+            }
         }
     }
 

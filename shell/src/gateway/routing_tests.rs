@@ -181,7 +181,7 @@ async fn a_request_that_another_would_refuse_too_is_asked_once() {
     let bench = bench(&[Does::Says(status(400)), Does::Says(status(400))], DIGITS);
     let error = bench.send().await.unwrap_err();
     let GatewayError::Endpoint { error, taken } = error else { panic!("{error}") };
-    assert_eq!((error, taken.attempts), (status(400), 1));
+    assert_eq!((*error, taken.attempts), (status(400), 1));
     // It speaks for the endpoint that it knows a bad request.
     for _ in 0..50 {
         assert!(bench.send().await.is_err());
@@ -493,7 +493,7 @@ async fn what_a_model_takes_is_told_by_whoever_can() {
     assert_eq!(bench.gateway.metadata("digits", None).await.unwrap().name, "digits");
     *lock(&bench.fake("b").does) = Does::Says(status(404));
     let error = bench.gateway.metadata("digits", None).await.unwrap_err();
-    assert!(matches!(error, GatewayError::Endpoint { error, .. } if error == status(404)));
+    assert!(matches!(error, GatewayError::Endpoint { error, .. } if *error == status(404)));
 }
 
 #[tokio::test]
@@ -501,6 +501,6 @@ async fn a_model_without_routes_is_the_own_services() {
     let bench = bench(&[Does::Answers], DIGITS);
     let request = InferRequest::default();
     let error = bench.gateway.infer("letters", None, request, &Hints::default()).await.unwrap_err();
-    assert!(matches!(error, GatewayError::Endpoint { error, .. } if error == status(404)));
+    assert!(matches!(error, GatewayError::Endpoint { error, .. } if *error == status(404)));
     assert_eq!(bench.fake("a").asked(), 0);
 }

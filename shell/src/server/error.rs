@@ -4,7 +4,7 @@ use crate::batch_scheduler::RunError;
 use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
 use crate::gateway::{EndpointError, GatewayError, PublishError};
-use crate::registry::LookupError;
+use crate::registry::{ChangeError, LookupError, RepositoryError};
 use crate::service::InferError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -67,6 +67,26 @@ impl From<LookupError> for ApiError {
     }
 }
 
+impl From<RepositoryError> for ApiError {
+    fn from(error: RepositoryError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+/// 400 for what is wrong with the model or the request, as Triton answers both.
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let status = match error {
+            ChangeError::Lookup(error) => return error.into(),
+            ChangeError::Repository(error) => return error.into(),
+            ChangeError::NoMemory { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            ChangeError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
 impl From<InferError> for ApiError {
     fn from(error: InferError) -> Self {
         let (status, retry_after) = match &error {
@@ -82,16 +102,16 @@ impl From<GatewayError> for ApiError {
     fn from(error: GatewayError) -> Self {
         let message = error.to_string();
         let status = match error {
-            GatewayError::Endpoint { error: EndpointError::Service(error), .. } => {
-                return error.into();
-            }
-            GatewayError::Endpoint { error: EndpointError::Status { status, .. }, .. } => {
-                StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
-            }
+            GatewayError::Endpoint { error, .. } => match *error {
+                EndpointError::Service(error) => return error.into(),
+                EndpointError::Status { status, .. } => {
+                    StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
+                }
+                _ => StatusCode::BAD_GATEWAY,
+            },
             GatewayError::UnknownModel(_) => StatusCode::NOT_FOUND,
             GatewayError::Loop(_) => StatusCode::LOOP_DETECTED,
             GatewayError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
-            GatewayError::Endpoint { .. } => StatusCode::BAD_GATEWAY,
             GatewayError::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, message)
@@ -164,7 +184,7 @@ mod batch_scheduler {
         ] {
             let source = error.clone();
             let error_response =
-                ApiError::from(InferError::Run { model: "m".into(), version: 1, source });
+                ApiError::from(InferError::Run { model: "m".into(), version: 1.into(), source });
             let response = error_response.into_response();
             assert_eq!(response.status().as_u16(), status, "{error:?}");
             let after = response.headers().get(header::RETRY_AFTER);

@@ -3,10 +3,9 @@
 use super::ServerLimits;
 use super::error::ApiError;
 use super::model_config::model_config;
+use super::repository;
 use crate::contracts::rest::{self, HEADER_LENGTH};
-use crate::contracts::{
-    InferResponse, ModelMetadata, RepositoryEntry, ServerMetadata, StatisticsResponse,
-};
+use crate::contracts::{InferResponse, ModelMetadata, ServerMetadata, StatisticsResponse};
 use crate::gateway::{Gateway, Hints};
 use crate::service::Service;
 use crate::telemetry::prometheus;
@@ -30,7 +29,7 @@ const LARGE: usize = 64 << 10;
 
 #[derive(Clone)]
 pub(super) struct App {
-    service: Arc<Service>,
+    pub(super) service: Arc<Service>,
     pub(super) gateway: Option<Arc<Gateway>>,
     pub(super) limits: ServerLimits,
 }
@@ -40,8 +39,8 @@ const ROUTE_HEADER: &str = "x-tensorforge-route";
 
 /// The model and version in a path.
 #[derive(Deserialize)]
-struct Target {
-    model: String,
+pub(super) struct Target {
+    pub(super) model: String,
     version: Option<String>,
 }
 
@@ -80,7 +79,9 @@ pub(super) fn router(
         .route("/v2/models/stats", get(statistics))
         .route("/metrics", get(metrics))
         .merge(super::routes::router())
-        .route("/v2/repository/index", post(index))
+        .route("/v2/repository/index", post(repository::index))
+        .route("/v2/repository/models/{model}/load", post(repository::load))
+        .route("/v2/repository/models/{model}/unload", post(repository::unload))
         .merge(model("/v2/models/{model}"))
         .merge(model("/v2/models/{model}/versions/{version}"))
         .fallback(no_such_path)
@@ -102,7 +103,13 @@ async fn no_such_method(method: Method, uri: Uri) -> ApiError {
 }
 
 async fn server_metadata() -> Json<ServerMetadata> {
-    let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
+    let extensions = [
+        "binary_tensor_data",
+        "model_configuration",
+        "model_repository",
+        "model_repository(unload_dependents)",
+        "statistics",
+    ];
     Json(ServerMetadata {
         name: "tensorforge".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -148,7 +155,7 @@ async fn config(
     target: Target,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let model = app.service.registry().find(&target.model, target.version())?;
-    Ok(Json(model_config(model)))
+    Ok(Json(model_config(&model)))
 }
 
 async fn model_statistics(
@@ -165,36 +172,11 @@ async fn statistics(State(app): State<App>) -> Result<Json<StatisticsResponse>, 
 
 async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     // With many models this takes longer than connections that share a thread should wait.
-    let text = blocking_if(true, move || app.service.metrics()).await?;
+    let text = blocking(move || app.service.metrics()).await?;
     let mut response = Response::new(Body::from(text));
     let content_type = HeaderValue::from_static(prometheus::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     Ok(response)
-}
-
-/// What `POST /v2/repository/index` may ask for.
-#[derive(Default, Deserialize)]
-struct IndexRequest {
-    /// Only what can run.
-    #[serde(default)]
-    ready: bool,
-}
-
-async fn index(
-    State(app): State<App>,
-    request: Request<Body>,
-) -> Result<Json<Vec<RepositoryEntry>>, ApiError> {
-    let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, app.limits).await?;
-    let request: IndexRequest = match body.is_empty() {
-        true => IndexRequest::default(),
-        false => serde_json::from_slice(&body).map_err(|error| {
-            ApiError::bad_request(format!("the index request is not valid: {error}"))
-        })?,
-    };
-    let mut entries = app.service.index();
-    entries.retain(|entry| !request.ready || entry.state == "READY");
-    Ok(Json(entries))
 }
 
 async fn infer(
@@ -263,11 +245,15 @@ async fn blocking_if<R: Send + 'static>(
     large: bool,
     convert: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, ApiError> {
-    if !large {
-        return Ok(convert());
-    }
-    tokio::task::spawn_blocking(convert).await.map_err(|error| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("conversion failed: {error}"))
+    if large { blocking(convert).await } else { Ok(convert()) }
+}
+
+/// Runs `work` on a thread that no connection waits for.
+pub(super) async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("it did not go through: {error}"))
     })
 }
 

@@ -3,6 +3,7 @@
 mod error;
 mod http;
 mod model_config;
+mod repository;
 mod routes;
 
 use crate::gateway::Gateway;

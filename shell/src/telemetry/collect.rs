@@ -2,6 +2,7 @@
 
 use super::snapshot::Snapshot;
 use super::{ModelFigures, ModelRecorder};
+use std::fmt;
 use tensorforge_core::Instant;
 
 /// Model versions that are told apart; what is beyond is added up under [`OTHER`]. A metrics store
@@ -27,8 +28,8 @@ pub struct ModelSeries {
 /// The figures as of `now` of every model (name, version, recorder): the first [`MAX_SERIES`] by
 /// themselves, then the others together. Give them in the order in which they came to the server: then a
 /// new one changes nobody's place, and no counter goes back.
-pub fn collect<'a>(
-    models: impl IntoIterator<Item = (&'a str, u64, &'a ModelRecorder)>,
+pub fn collect<'a, V: fmt::Display>(
+    models: impl IntoIterator<Item = (&'a str, V, &'a ModelRecorder)>,
     now: Instant,
 ) -> Vec<ModelSeries> {
     let mut series = Vec::new();

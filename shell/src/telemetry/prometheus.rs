@@ -14,6 +14,7 @@
 
 use super::level::{Lately, LevelCounts};
 use super::{BatchFigures, FailReason, LevelFigures, ModelSeries, RecentFigures, TimeFigures};
+use crate::config::Version;
 use std::fmt::{Display, Write};
 
 /// The value of `Content-Type` for this text.
@@ -37,9 +38,9 @@ pub struct ServerFigures<'a> {
 pub fn render(server: &ServerFigures<'_>, models: &[ModelSeries]) -> String {
     let mut models: Vec<&ModelSeries> = models.iter().collect();
     let by_name = |model: &&ModelSeries| {
-        // Versions are numbers, but for that of the others.
-        let version = model.version.parse().unwrap_or(u64::MAX);
-        (model.name.clone(), version, model.version.clone())
+        // That of the others is none, and comes last.
+        let version = model.version.parse::<Version>();
+        (model.name.clone(), version.is_err(), version.ok())
     };
     models.sort_by_cached_key(by_name);
     let mut text = Text { text: String::new(), family: "" };

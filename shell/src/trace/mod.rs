@@ -66,6 +66,8 @@ pub struct End {
 pub enum Setting {
     /// How a model is served.
     Model(Box<Served>),
+    /// A model's number is free for another: the model is forgotten.
+    Forget(u32),
     /// Batches that may run at once.
     MaxRunning(u32),
     /// Bytes that may wait.

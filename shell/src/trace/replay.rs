@@ -142,6 +142,13 @@ impl Again {
                     .configure(ModelId(served.model), served.lane())
                     .map_err(|error| error.to_string())?;
             }
+            Setting::Forget(model) => {
+                if !engine.forget(ModelId(model)) {
+                    return Err(format!(
+                        "model {model} is forgotten while requests of it are there"
+                    ));
+                }
+            }
             Setting::MaxRunning(batches) => engine.set_max_running(batches),
             Setting::MaxBytes(bytes) => engine.set_max_bytes(bytes),
             Setting::Memory { pool, bytes } => engine.set_memory(PoolId(pool), bytes),

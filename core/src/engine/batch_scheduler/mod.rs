@@ -1,5 +1,6 @@
 //! The engine in virtual time: every decision checked by the device it runs on.
 
+mod forget;
 mod soak;
 mod tuner;
 mod world;
@@ -36,22 +37,26 @@ fn steps(most_items: u32) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
+fn take(world: &mut World, step: Step) {
+    match step {
+        Step::Arrive { model, signature, priority, items, timeout } => {
+            let deadline =
+                timeout.map_or(Instant::MAX, |timeout| world.now() + Duration::from_nanos(timeout));
+            world.arrive_until(model, signature, priority, items, deadline);
+        }
+        Step::Cancel(nth) => {
+            let count = world.seen.known.len();
+            if count > 0 {
+                world.cancel((nth % count) as u64);
+            }
+        }
+        Step::Pass(nanos) => world.pass(nanos),
+    }
+}
+
 fn play(world: &mut World, steps: Vec<Step>) {
     for step in steps {
-        match step {
-            Step::Arrive { model, signature, priority, items, timeout } => {
-                let deadline = timeout
-                    .map_or(Instant::MAX, |timeout| world.now() + Duration::from_nanos(timeout));
-                world.arrive_until(model, signature, priority, items, deadline);
-            }
-            Step::Cancel(nth) => {
-                let count = world.seen.known.len();
-                if count > 0 {
-                    world.cancel((nth % count) as u64);
-                }
-            }
-            Step::Pass(nanos) => world.pass(nanos),
-        }
+        take(world, step);
     }
     world.drain();
     world.check_empty();

@@ -163,7 +163,8 @@ pub(super) struct World {
     pub(super) seen: Seen,
     pub(super) wake: Option<Instant>,
     pub(super) poison: fn(u64) -> bool,
-    next: u64,
+    /// The payload of the next request.
+    pub(super) next: u64,
     /// Whether bounds are worked out: with one worker and strict priorities.
     pub(super) bounded: bool,
 }
@@ -256,6 +257,13 @@ impl World {
                     assert!(self.wake.is_none_or(|wake| wake > self.now()), "woken in vain");
                 }
             }
+        }
+    }
+
+    /// Lets time pass until nothing waits or runs.
+    pub(super) fn rest(&mut self) {
+        while !self.seen.running.is_empty() || self.engine.queued() > 0 {
+            self.pass(1_000);
         }
     }
 

@@ -8,7 +8,6 @@ use crate::config::ModelConfig;
 use crate::device::ExecuteError;
 use crate::device::Executor;
 use crate::models::{DataType, ModelIo, TensorSpec};
-use crate::telemetry::ModelRecorder;
 use crate::workflow::RequestLog;
 use std::sync::mpsc;
 use tensorforge_core::{Dropped, ModelId, Refused};
@@ -145,14 +144,10 @@ fn bench(setup: Setup) -> Bench {
         most_rows: setup.most_rows,
         padded_rows: setup.padded_rows,
     });
-    let model = Arc::new(LoadedModel {
-        name: "doubler".into(),
-        version: 1,
-        id: ModelId(0),
-        executor: Arc::clone(&doubler) as _,
-        config: setup.config,
-        recorder: ModelRecorder::default(),
-    });
+    let version = crate::config::Version::whole(1);
+    let executor = Arc::clone(&doubler) as _;
+    let model = LoadedModel::new("doubler", version, ModelId(0), executor, setup.config);
+    let model = Arc::new(model);
     let clock = Clock::start();
     let scheduler = match setup.trace {
         None => BatchScheduler::start(clock, setup.workers).unwrap(),

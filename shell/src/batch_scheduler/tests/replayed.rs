@@ -86,6 +86,40 @@ async fn every_decision_of_a_server_is_made_again() {
     assert!(succeeded <= arrived && batches > 1 && trace.contains("\"failed\""), "{replayed:?}");
 }
 
+/// A model that goes takes what was learned of it along, in the trace too: without that line the batches of
+/// the next would be decided otherwise, or the number be in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_is_used_again_is_in_the_trace() {
+    let config = ModelConfig { escalate: true, ..Default::default() };
+    let trace = Buffer::default();
+    let bench = bench(Setup { config, trace: Some(trace.clone()), ..Default::default() });
+    let is_given_up = |error: &RunError| error.is_overload();
+    while !is_given_up(&bench.send(&[POISON]).await.unwrap().unwrap_err()) {}
+    assert!(bench.scheduler.forget(ModelId(0)));
+    let refused = bench.send(&[1.0]).await.unwrap().unwrap_err();
+    assert_eq!(refused, RunError::Refused(Refused::UnknownModel));
+    bench.scheduler.add(&bench.model).unwrap();
+    assert_eq!(values(bench.send(&[1.0])).await, [2.0], "its circuit is closed");
+    bench.scheduler.drain().await;
+    let Bench { scheduler, .. } = bench;
+    drop(Arc::into_inner(scheduler).expect("every request has ended"));
+    let text = String::from_utf8(lock(&trace.0).clone()).unwrap();
+    let replayed = replay(text.as_bytes(), |_| ()).unwrap();
+    assert!(replayed.complete && replayed.refused >= 2, "{replayed:?}");
+
+    let lines: Vec<&str> = text.lines().collect();
+    let place = lines.iter().position(|line| *line == r#"{"set":{"forget":0}}"#).unwrap();
+    let mut without = lines.clone();
+    without.remove(place);
+    assert!(replay(without.join("\n").as_bytes(), |_| ()).is_err());
+    // It cannot have been forgotten while a batch of it ran.
+    let dispatched = lines.iter().position(|line| line.contains("\"dispatched\"")).unwrap();
+    let mut too_early = lines.clone();
+    too_early.insert(dispatched + 1, lines[place]);
+    let error = replay(too_early.join("\n").as_bytes(), |_| ()).unwrap_err().to_string();
+    assert!(error.contains("is forgotten while requests of it are there"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_that_was_changed_in_the_trace_is_found_in_its_line() {
     let (trace, _) = record().await;

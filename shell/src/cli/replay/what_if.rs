@@ -8,6 +8,7 @@ use crate::simulation::{Curve, Limits, Ours, Report, Service, run};
 use crate::trace::{Call, Decision, Event, Line, Served, Setting};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use tensorforge_core::Duration;
 use tensorforge_core::batch::{LatencyTuner, Sizes};
 use tensorforge_core::quantile::Sketch;
@@ -165,7 +166,7 @@ struct Seen {
 
 impl Seen {
     fn read(text: &str, wanted: Option<&str>) -> Result<Self, (usize, String)> {
-        let mut served: BTreeMap<u32, Served> = BTreeMap::new();
+        let mut served: BTreeMap<u32, Rc<Served>> = BTreeMap::new();
         let (mut max_running, mut fairness) = (u32::MAX, (0, 0));
         let (mut latencies, mut times) = (BTreeMap::new(), BTreeMap::new());
         let (mut batches, mut items, mut shed, mut first, mut last) = (0, 0, 0, None, 0);
@@ -179,7 +180,7 @@ impl Seen {
                 Line::Call(call) => call,
                 Line::Set(setting) => {
                     match setting {
-                        Setting::Model(model) => drop(served.insert(model.model, *model)),
+                        Setting::Model(model) => drop(served.insert(model.model, Rc::new(*model))),
                         Setting::MaxRunning(batches) => max_running = batches,
                         Setting::Fairness { min_share, starve_after } => {
                             fairness = (min_share, starve_after);
@@ -193,9 +194,10 @@ impl Seen {
             let mut came = None;
             match event {
                 Event::Arrived { model: its, priority, items, .. } => {
-                    let name = served.get(&its).map(|served| &served.name);
-                    if recording::is_wanted(name, wanted) {
-                        model = Some(its);
+                    // The number may be another model's later.
+                    let its = served.get(&its);
+                    if recording::is_wanted(its.map(|served| &served.name), wanted) {
+                        model = its.map(Rc::clone);
                         first.get_or_insert(at);
                         came = Some((at, priority, items));
                     }
@@ -238,8 +240,8 @@ impl Seen {
                 }
             }
         }
-        let served = model.and_then(|model| served.remove(&model));
-        let served = served.ok_or_else(|| (1, "it has no requests of that model".to_owned()))?;
+        let served = model.ok_or_else(|| (1, "it has no requests of that model".to_owned()))?;
+        let served = Rc::unwrap_or_clone(served);
         let length = last.saturating_sub(first.unwrap_or(0));
         Ok(Self { served, max_running, fairness, latencies, batches, items, shed, length, times })
     }

@@ -3,7 +3,7 @@
 use super::trace::{MOST, SHAPES, Wrong};
 use crate::simulation::Arrival;
 use crate::trace::{Call, Event, Line, Served, Setting};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tensorforge_core::Instant;
 use tensorforge_core::batch::LEVELS;
 
@@ -15,8 +15,10 @@ pub(super) fn is_recording(first_line: &str) -> bool {
 /// The requests of one model, the first of them at 0; of `wanted` (`name` or `name/version`), where
 /// there are several models. Shapes are numbered as they come.
 pub(in crate::cli) fn arrivals(text: &str, wanted: Option<&str>) -> Result<Vec<Arrival>, Wrong> {
+    // A number may be another model's later, and a model may get another number.
     let mut names: BTreeMap<u32, String> = BTreeMap::new();
-    let mut by_model: BTreeMap<u32, Recorded> = BTreeMap::new();
+    let mut all_names = BTreeSet::new();
+    let mut by_model: BTreeMap<String, Recorded> = BTreeMap::new();
     let mut last = 0;
     for (number, line) in (1..).zip(text.lines()) {
         last = number;
@@ -24,6 +26,7 @@ pub(in crate::cli) fn arrivals(text: &str, wanted: Option<&str>) -> Result<Vec<A
         match line {
             Line::Set(Setting::Model(served)) => {
                 let Served { model, name, .. } = *served;
+                all_names.insert(name.clone());
                 names.insert(model, name);
             }
             Line::Call(Call {
@@ -40,12 +43,13 @@ pub(in crate::cli) fn arrivals(text: &str, wanted: Option<&str>) -> Result<Vec<A
                     items,
                     deadline: deadline.map(nanos),
                 };
-                by_model.entry(model).or_default().add(request).map_err(|what| (number, what))?;
+                let name = names.get(&model).cloned().unwrap_or_default();
+                by_model.entry(name).or_default().add(request).map_err(|what| (number, what))?;
             }
             _ => {}
         }
     }
-    let known = || names.values().cloned().collect::<Vec<_>>().join(", ");
+    let known = || all_names.into_iter().collect::<Vec<_>>().join(", ");
     let mut models = by_model.into_values();
     match (models.next(), models.next()) {
         (Some(only), None) => Ok(only.arrivals),
@@ -188,6 +192,24 @@ mod tests {
         }
         let (_, what) = arrivals(&recording, Some("words/1")).unwrap_err();
         assert!(what.contains("its models are digits/1, words/2"), "{what}");
+    }
+
+    #[test]
+    fn a_number_that_was_used_again_is_another_model() {
+        let recording = text(&[
+            begin(),
+            model(0, "digits/1"),
+            arrived(100, 0, 0, None),
+            Line::Set(Setting::Forget(0)),
+            model(0, "words/2"),
+            model(1, "digits/1"),
+            arrived(160, 0, 0, None),
+            arrived(170, 1, 0, None),
+        ]);
+        assert_eq!(arrivals(&recording, Some("digits")).unwrap().len(), 2);
+        assert_eq!(arrivals(&recording, Some("words")).unwrap().len(), 1);
+        let (_, what) = arrivals(&recording, None).unwrap_err();
+        assert!(what.contains("--model from digits/1, words/2"), "{what}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::contracts::Parameters;
 use crate::device::{ExecuteError, Executor};
-use crate::models::{DataType, ModelIo, Tensor, TensorSpec, element_count};
+use crate::models::{ModelIo, Tensor};
 use std::sync::Arc;
 
 /// An executor, and the memory that it was seen to take.
@@ -71,8 +71,8 @@ fn measure(executor: &dyn Executor, max_rows: usize) -> Result<(u64, u64), Strin
         let rows = executor.padded_rows(rows).max(rows);
         let specs = &executor.io().inputs;
         let batches = executor.io().batches;
-        let inputs = specs.iter().map(|spec| zeros(spec, batches.then_some(rows)));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let inputs = specs.iter().map(|spec| spec.zeros(batches.then_some(rows), None));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         reset_peak()?;
         executor.execute(&inputs).map_err(|error| error.to_string())?;
         resident("VmHWM:")
@@ -81,26 +81,6 @@ fn measure(executor: &dyn Executor, max_rows: usize) -> Result<(u64, u64), Strin
     let one = peak_with(1)?.saturating_sub(before);
     let most = peak_with(max_rows)?.saturating_sub(before).max(one);
     Ok((one, most))
-}
-
-fn zeros(spec: &TensorSpec, rows: Option<usize>) -> Result<Tensor, String> {
-    let mut shape = Vec::with_capacity(spec.shape.len());
-    for (place, &size) in spec.shape.iter().enumerate() {
-        match (place, rows, usize::try_from(size)) {
-            (0, Some(rows), _) => shape.push(rows),
-            (_, _, Ok(size)) => shape.push(size),
-            (_, _, Err(_)) => {
-                let (name, shape) = (&spec.name, &spec.shape);
-                return Err(format!("input '{name}' has shape {shape:?}, of which a part is open"));
-            }
-        }
-    }
-    let elements = element_count(&shape).ok_or("its inputs are too large to count")?;
-    // An empty BYTES element is its four-byte length.
-    let size = if spec.datatype == DataType::Bytes { Some(4) } else { spec.datatype.size() };
-    let bytes = elements.checked_mul(size.unwrap_or(4)).ok_or("its inputs are too large")?;
-    Tensor::new(spec.name.clone(), spec.datatype, shape, vec![0; bytes].into())
-        .map_err(|error| error.to_string())
 }
 
 /// Makes the peak begin again, from what is resident now: `man 5 proc`, `clear_refs`.

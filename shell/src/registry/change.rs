@@ -1,0 +1,445 @@
+//! Models that come and go.
+
+use super::error::{ChangeError, RepositoryError};
+use super::folder::{Found, FoundVersion, MODEL_FILE, folders, model_folder};
+use super::loaded::{Life, LoadedModel};
+use super::places::Reserved;
+use super::table::{Entry, Leaving, MadeOf, Model, Table};
+use super::warm_up::warm_up;
+use super::{ModelControl, Registry};
+use crate::concurrency::lock;
+use crate::config::{ModelConfig, Version};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+use tensorforge_core::machine::DeploymentState;
+
+/// How long a load waits for models that were unloaded for it to be freed.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What a version that was unloaded is said to be.
+const UNLOADED: &str = "unloaded";
+
+/// And one that never was loaded.
+const NOT_LOADED: &str = "not loaded: nobody has asked for it";
+
+/// How a model is brought in.
+struct Manner<'a> {
+    /// Why, for the audit.
+    cause: &'a str,
+    /// Whether others may be unloaded for it.
+    pushes_out: bool,
+    /// Whether versions whose files and configuration are as they were stay as they are.
+    keeps_unchanged: bool,
+}
+
+impl Registry {
+    /// Loads a model, or loads it again where it is loaded: every version that its configuration chooses,
+    /// from the files as they are now. `sent` stands in for its `config.toml`.
+    ///
+    /// Requests are answered all the while, by the versions from before until those that are new are
+    /// warmed up. Blocks for as long as loading takes: not for async threads. One model at a time.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; what was served is served on.
+    pub fn load(&self, name: &str, sent: Option<ModelConfig>) -> Result<(), ChangeError> {
+        let manner =
+            Manner { cause: "a request to load it", pushes_out: true, keeps_unchanged: false };
+        let mut leaving = self.change_on_request()?;
+        let folder = model_folder(&self.root, name)?;
+        let found = Found::read(&folder, sent, &*self.adjust)?;
+        self.bring_in(&mut leaving, name, found, &manner)
+    }
+
+    /// Unloads every version of a model. New requests find it no more; those in hand are answered, and then
+    /// its memory is freed. Nothing to do for one that is not loaded.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when there is no such model, or the server takes no such requests.
+    pub fn unload(&self, name: &str) -> Result<(), ChangeError> {
+        let mut leaving = self.change_on_request()?;
+        if self.table().get(name).is_none() {
+            return model_folder(&self.root, name).map(|_| ());
+        }
+        self.take_out(&mut leaving, name, "a request to unload it", UNLOADED);
+        Ok(())
+    }
+
+    /// Looks through the repository and follows it: loads what is new, loads again what has changed, unloads
+    /// what is gone. A model that is as it was when it failed is not tried again, and none is unloaded to
+    /// make room for another. Blocks, as [`load`](Self::load) does.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] when the folder cannot be read; then everything stays as it is.
+    pub fn rescan(&self) -> Result<(), RepositoryError> {
+        let manner =
+            Manner { cause: "its folder has changed", pushes_out: false, keeps_unchanged: true };
+        let mut leaving = lock(&self.changing);
+        let folders = folders(&self.root)?;
+        for (name, folder) in &folders {
+            let found = match Found::read(folder, None, &*self.adjust) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, "left out of the repository");
+                    continue;
+                }
+            };
+            let table = self.table();
+            let before = table.get(name).and_then(|model| model.made_of.as_ref());
+            if before != Some(&made_of(&found)) {
+                self.bring_in_unasked(&mut leaving, name, found, &manner);
+            }
+        }
+        let gone: Vec<String> =
+            self.table().names().filter(|name| !folders.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.take_out(&mut leaving, &name, "its folder is gone", UNLOADED);
+            self.replace(self.table().with(&name, None));
+        }
+        Ok(())
+    }
+
+    /// Loads what is to be there from the start.
+    pub(super) fn begin(&self) -> Result<(), RepositoryError> {
+        let cause = "the server starts with it";
+        let manner = Manner { cause, pushes_out: false, keeps_unchanged: false };
+        let mut leaving = lock(&self.changing);
+        for (name, folder) in folders(&self.root)? {
+            let found = match Found::read(&folder, None, &*self.adjust) {
+                Ok(found) => found,
+                // Such as the lost+found of a file system of its own.
+                Err(error) => {
+                    tracing::warn!(%error, "left out of the repository");
+                    continue;
+                }
+            };
+            match &self.control {
+                ModelControl::Explicit(chosen)
+                    if !["*", &name].iter().any(|one| chosen.contains(*one)) =>
+                {
+                    if !found.versions.is_empty() {
+                        self.note(&name, &found, NOT_LOADED);
+                    }
+                }
+                _ => self.bring_in_unasked(&mut leaving, &name, found, &manner),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for models that have come into the repository since, so that the index has them.
+    ///
+    /// # Errors
+    /// [`RepositoryError`] when the folder cannot be read.
+    pub fn look(&self) -> Result<(), RepositoryError> {
+        // Whoever changes the table has just looked.
+        let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
+        if self.control == ModelControl::None {
+            return Ok(());
+        }
+        for (name, folder) in folders(&self.root)? {
+            if self.table().get(&name).is_none()
+                && let Ok(found) = Found::read(&folder, None, &*self.adjust)
+                && !found.versions.is_empty()
+            {
+                self.note(&name, &found, NOT_LOADED);
+            }
+        }
+        Ok(())
+    }
+
+    fn change_on_request(&self) -> Result<MutexGuard<'_, Vec<Leaving>>, ChangeError> {
+        match self.control {
+            ModelControl::None => Err(ChangeError::NotControlled),
+            ModelControl::Explicit(_) => Ok(lock(&self.changing)),
+        }
+    }
+
+    /// Brings a model in where nobody waits to hear how that went: the index says it.
+    fn bring_in_unasked(
+        &self,
+        leaving: &mut Vec<Leaving>,
+        name: &str,
+        found: Found,
+        manner: &Manner<'_>,
+    ) {
+        match self.bring_in(leaving, name, found, manner) {
+            // Folders of other things may lie in a repository.
+            Ok(()) | Err(ChangeError::NoVersion { .. }) => {}
+            // Whoever starts a server looks at its index.
+            Err(error) if !manner.keeps_unchanged => {
+                tracing::debug!(model = name, %error, "not as it should be");
+            }
+            Err(error) => tracing::warn!(model = name, %error, "not as it should be"),
+        }
+    }
+
+    /// Loads the versions that the model's configuration chooses, and puts them in place of those before.
+    fn bring_in(
+        &self,
+        leaving: &mut Vec<Leaving>,
+        name: &str,
+        found: Found,
+        manner: &Manner<'_>,
+    ) -> Result<(), ChangeError> {
+        if found.versions.is_empty() {
+            return Err(ChangeError::NoVersion { name: name.to_owned() });
+        }
+        let refused = |error: ChangeError, reason: &str| {
+            self.note(name, &found, reason);
+            Err(error)
+        };
+        let config = match &found.config {
+            Ok(config) => config.clone(),
+            Err(message) => {
+                let (name, message) = (name.to_owned(), message.clone());
+                return refused(ChangeError::Config { name, message: message.clone() }, &message);
+            }
+        };
+        let there: Vec<Version> = found.versions.keys().cloned().collect();
+        let chosen = config.versions.choose(&there);
+        // Not the table itself, which would hold what is unloaded to make room.
+        let before = self.table().get(name).cloned();
+        let before = before.as_deref();
+        let stays = |version: &Version| {
+            let found = found.versions.get(version)?;
+            let before = before.filter(|_| manner.keeps_unchanged)?;
+            let made_of = before.made_of.as_ref()?;
+            let unchanged = made_of.config.as_ref() == Ok(&config)
+                && made_of.files.get(version) == Some(&found.stamp);
+            before.versions.get(version)?.ready().filter(|_| unchanged).cloned()
+        };
+        let to_load = |version: &&Version| stays(version).is_none();
+        let bytes = |version| found.versions.get(version).map_or(0, |found| found.stamp.bytes());
+        let needs = chosen.iter().filter(to_load).map(bytes).fold(0, u64::saturating_add);
+        let mut reserved = match self.make_room(leaving, name, needs, manner.pushes_out) {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                let reason = error.to_string();
+                return refused(error, &reason);
+            }
+        };
+        let (mut versions, mut failed) = (BTreeMap::new(), Vec::new());
+        for version in chosen {
+            let loaded = match (stays(&version), found.versions.get(&version)) {
+                (Some(as_it_was), _) => Ok(as_it_was),
+                (None, Some(folder)) => {
+                    let of = (name, &version, folder);
+                    self.bring_in_version(of, &found.folder, &config, &mut reserved, manner.cause)
+                }
+                (None, None) => Err("there is no such folder, though `versions` names it".into()),
+            };
+            let served = || before.and_then(|model| model.versions.get(&version)?.ready());
+            let entry = match loaded {
+                Ok(model) => Entry::Ready(model),
+                Err(reason) => {
+                    let entry = served().map_or_else(
+                        || Entry::NotReady(reason.clone()),
+                        |model| Entry::Ready(Arc::clone(model)),
+                    );
+                    failed.push((version.clone(), reason));
+                    entry
+                }
+            };
+            versions.insert(version, entry);
+        }
+        drop(reserved);
+        let made_of = Some(made_of(&found));
+        let model = Model { versions, labels: config.labels, made_of };
+        self.put(leaving, name, model, "another is served in its place");
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(ChangeError::Failed { name: name.to_owned(), versions: failed })
+        }
+    }
+
+    /// Takes one version through its load and its warm-up, to where requests may come.
+    fn bring_in_version(
+        &self,
+        (name, version, found): (&str, &Version, &FoundVersion),
+        model_folder: &Path,
+        config: &ModelConfig,
+        reserved: &mut Reserved,
+        cause: &str,
+    ) -> Result<Arc<LoadedModel>, String> {
+        let places = &self.places;
+        let entity = format!("{name}/{version}");
+        let mut life = Life::default();
+        let mut go = |to, cause: &str| {
+            life.go(to, &entity, cause, places.clock.now(), &*places.sink);
+        };
+        go(DeploymentState::Validating, cause);
+        let mut loaded = || -> Result<_, String> {
+            let holding = places.hold(reserved, found.stamp.bytes()).ok_or_else(|| {
+                format!("{} model versions are loaded already, and no more fit", super::MAX_MODELS)
+            })?;
+            let load = || (self.loader)(&found.folder.join(MODEL_FILE), config);
+            let executor = caught(load)?.map_err(|error| error.to_string())?;
+            Ok((holding, executor))
+        };
+        let (holding, executor) = match loaded() {
+            Ok(loaded) => loaded,
+            Err(reason) => {
+                go(DeploymentState::Registered, &reason);
+                return Err(reason);
+            }
+        };
+        go(DeploymentState::Staging, "loaded");
+        if config.warm_up {
+            let requests = model_folder.join("requests");
+            let run = || warm_up(&*executor, config, &requests);
+            match caught(run).and_then(|warm| warm) {
+                Ok(runs) => tracing::debug!(model = entity, runs, "warmed up"),
+                Err(reason) => {
+                    go(DeploymentState::Registered, &reason);
+                    return Err(reason);
+                }
+            }
+        }
+        let named = (name.to_owned(), version.clone());
+        let now = places.clock.now();
+        let place = (life, holding);
+        let model =
+            LoadedModel::kept(named, executor, config.clone(), place, self.freer.clone(), now);
+        if let Some(lanes) = places.lanes()
+            && let Err(error) = lanes.add(&model)
+        {
+            let reason = error.to_string();
+            model.go(DeploymentState::Registered, &reason);
+            return Err(reason);
+        }
+        model.go(DeploymentState::Canary, "warmed up");
+        model.go(DeploymentState::Production, cause);
+        Ok(Arc::new(model))
+    }
+
+    /// Puts a model in its place. What was there and is no more takes no further requests.
+    fn put(&self, leaving: &mut Vec<Leaving>, name: &str, model: Model, cause: &str) {
+        let table = self.table();
+        let stays = |old: &&Arc<LoadedModel>| !model.ready().any(|new| Arc::ptr_eq(new, old));
+        let before = table.get(name).map(|model| model.ready().filter(stays).cloned().collect());
+        let before: Vec<Arc<LoadedModel>> = before.unwrap_or_default();
+        self.replace(table.with(name, Some(model)));
+        leaving.retain(Leaving::is_held);
+        for old in &before {
+            old.go(DeploymentState::Deprecated, cause);
+            leaving.push(Leaving::of(old));
+        }
+    }
+
+    /// Unloads what there is of a model, for the `cause`; it stays in the index with a reason.
+    fn take_out(&self, leaving: &mut Vec<Leaving>, name: &str, cause: &str, reason: &str) {
+        let table = self.table();
+        let Some(before) = table.get(name) else { return };
+        let out = |entry: &Entry| match entry {
+            Entry::Ready(_) => Entry::NotReady(reason.to_owned()),
+            not_ready @ Entry::NotReady(_) => not_ready.clone(),
+        };
+        let versions = before.versions.iter().map(|(version, entry)| (version.clone(), out(entry)));
+        let labels = before.labels.clone();
+        let model = Model { versions: versions.collect(), labels, made_of: None };
+        self.put(leaving, name, model, cause);
+    }
+
+    /// Notes why the versions of a model cannot run, but for those that do already.
+    fn note(&self, name: &str, found: &Found, reason: &str) {
+        let table = self.table();
+        let before = table.get(name);
+        let entry = |version: &Version| {
+            let served = before.and_then(|model| model.versions.get(version)?.ready());
+            let reason = || Entry::NotReady(reason.to_owned());
+            (version.clone(), served.map_or_else(reason, |model| Entry::Ready(Arc::clone(model))))
+        };
+        let there = found.versions.keys();
+        let served = before.into_iter().flat_map(|model| model.ready().map(|model| &model.version));
+        let versions = there.chain(served).map(entry).collect();
+        let labels = before.map(|model| model.labels.clone()).unwrap_or_default();
+        let model = Model { versions, labels, made_of: Some(made_of(found)) };
+        self.replace(table.with(name, Some(model)));
+    }
+
+    /// Sets memory aside for a model, and if it may, unloads others for it: all that are needed, or none.
+    fn make_room(
+        &self,
+        leaving: &mut Vec<Leaving>,
+        name: &str,
+        needs: u64,
+        pushes_out: bool,
+    ) -> Result<Reserved, ChangeError> {
+        if let Some(reserved) = self.places.reserve(needs) {
+            return Ok(reserved);
+        }
+        let (limit, held) = (self.places.limit.unwrap_or(u64::MAX), self.places.bytes());
+        let no_memory = |reason: &str| {
+            let (name, reason) = (name.to_owned(), reason.to_owned());
+            Err(ChangeError::NoMemory { name, needs, limit, held, reason })
+        };
+        if needs > limit {
+            return no_memory("it would not fit alone");
+        }
+        if !pushes_out {
+            return no_memory("none is unloaded for it without being asked to");
+        }
+        let table = self.table();
+        let loaded: u64 = table.ready().map(|model| model.bytes()).sum();
+        let mut missing = loaded.saturating_add(needs).saturating_sub(limit);
+        let mut victims = Vec::new();
+        for (victim, bytes) in idle_longest_first(&table, name) {
+            if missing == 0 {
+                break;
+            }
+            missing = missing.saturating_sub(bytes);
+            victims.push(victim);
+        }
+        if missing > 0 {
+            return no_memory("all others are pinned or in use, or would not make enough room");
+        }
+        drop(table);
+        for victim in victims {
+            tracing::info!(model = victim, "unloaded to make room for {name}");
+            let cause = format!("room for {name}");
+            let reason = format!("unloaded to make room for {name}");
+            self.take_out(leaving, &victim, &cause, &reason);
+        }
+        match self.places.reserve_within(needs, LONGEST_WAIT) {
+            Some(reserved) => Ok(reserved),
+            None => no_memory("what was unloaded is not free yet: its last requests still run"),
+        }
+    }
+}
+
+/// The models other than `name` that may be unloaded, each with its bytes: the longest unused first.
+fn idle_longest_first(table: &Table, name: &str) -> Vec<(String, u64)> {
+    let mut idle: Vec<_> = table
+        .models()
+        .filter(|(other, _)| *other != name)
+        .filter_map(|(other, model)| {
+            let is_idle = |model: &Arc<LoadedModel>| {
+                !model.config.pinned && model.recorder.count_pending() == 0
+            };
+            let last_used = model.ready().map(|model| (model.last_used(), model.serial())).max()?;
+            let bytes = model.ready().map(|model| model.bytes()).sum::<u64>();
+            model.ready().all(is_idle).then(|| (last_used, other.clone(), bytes))
+        })
+        .collect();
+    idle.sort();
+    idle.into_iter().map(|(_, name, bytes)| (name, bytes)).collect()
+}
+
+fn made_of(found: &Found) -> MadeOf {
+    let stamp =
+        |(version, found): (&Version, &FoundVersion)| (version.clone(), found.stamp.clone());
+    MadeOf { config: found.config.clone(), files: found.versions.iter().map(stamp).collect() }
+}
+
+/// Loaders and executors are third-party code: a panic there is one model's failure.
+fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("its runtime panicked: {}", text.unwrap_or("no message"))
+    })
+}
