@@ -240,7 +240,7 @@ impl RouteTable {
     /// # Errors
     /// [`PublishError::Invalid`] names the entry that makes no sense.
     pub fn publish(&self, routes: Routes) -> Result<TableVersion, PublishError> {
-        let checked = routes.check()?;
+        let checked = routes.into_checked()?;
         let mut history = self.history();
         Ok(self.swap_routes(&mut history, checked))
     }
@@ -254,7 +254,7 @@ impl RouteTable {
         expected: TableVersion,
         routes: Routes,
     ) -> Result<TableVersion, PublishError> {
-        let checked = routes.check()?;
+        let checked = routes.into_checked()?;
         let mut history = self.history();
         let current = history.head().version();
         if current != expected {

@@ -10,8 +10,8 @@ use super::{
     ShadowEntry,
 };
 use crate::routing::{Route, Tolerance};
-use hashbrown::HashMap;
-use std::collections::HashSet;
+use hashbrown::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// Most bytes of a name, a place, an address or a value.
@@ -29,6 +29,8 @@ pub const MAX_PER_MODEL: usize = 16;
 
 /// Names of an error's list of what there is.
 const NAMES_TOLD: usize = 8;
+/// Characters of an entry's name in an error.
+const CHARACTERS_TOLD: usize = 64;
 
 impl Routes {
     /// Checks that all of it makes sense together.
@@ -38,56 +40,70 @@ impl Routes {
     /// # Errors
     /// [`InvalidRoutes`] names the first entry that does not.
     pub fn check(&self) -> Result<CheckedRoutes, InvalidRoutes> {
+        self.clone().into_checked()
+    }
+
+    /// [`check`](Self::check), for who needs them no more as they are written.
+    ///
+    /// # Errors
+    /// [`InvalidRoutes`] names the first entry that makes no sense.
+    pub fn into_checked(mut self) -> Result<CheckedRoutes, InvalidRoutes> {
         at_most("channels", self.channels.len(), MAX_CHANNELS)?;
         at_most("places", self.places.len(), MAX_PLACES)?;
         at_most("endpoints", self.endpoints.len(), MAX_ENDPOINTS)?;
         at_most("models", self.models.len(), MAX_MODELS)?;
 
-        let channels = check_channels(&self.channels)?;
-        let places = number_places(&self.places)?;
-        let mut endpoints = Vec::with_capacity(self.endpoints.len());
-        let mut endpoint_indices = HashMap::with_capacity(self.endpoints.len());
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
-            let entry = entry("endpoints", index, &endpoint.name);
-            endpoints.push(check_endpoint(&entry, endpoint, &places)?);
-            if endpoint_indices.insert(endpoint.name.clone(), index).is_some() {
-                return Err(InvalidRoutes::Duplicate { entry, name: endpoint.name.clone() });
-            }
-        }
-        let mut names = HashSet::with_capacity(self.models.len());
-        for (index, model) in self.models.iter().enumerate() {
-            let entry = entry("models", index, &model.name);
-            check_name(&entry, "name", &model.name)?;
-            if !names.insert(model.name.as_str()) {
-                return Err(InvalidRoutes::Duplicate { entry, name: model.name.clone() });
-            }
-        }
-        let known = Known { models: &names, endpoints: &endpoint_indices };
-        let mut models = HashMap::with_capacity(self.models.len());
-        for (index, model) in self.models.iter().enumerate() {
-            let checked = known.check_model(&entry("models", index, &model.name), model)?;
-            models.insert(model.name.clone(), checked);
-        }
+        check_channels(&self.channels)?;
+        let (endpoints, endpoint_indices) = check_endpoints(&self)?;
+        let models = check_models(&self.models, &endpoint_indices)?;
         if let Some(cycle) = fallback_cycle(&self.models) {
             return Err(InvalidRoutes::FallbackCycle { cycle });
         }
-        let written = Self {
-            places: self.places.clone(),
-            channels: Vec::new(),
-            endpoints: self.endpoints.clone(),
-            models: self.models.clone(),
-        };
-        Ok(CheckedRoutes { channels, written, endpoints, endpoint_indices, models })
+        let channels = std::mem::take(&mut self.channels).into_iter().map(Arc::new);
+        let mut channels: Vec<_> = channels.collect();
+        channels.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
+        Ok(CheckedRoutes { channels, written: self, endpoints, endpoint_indices, models })
     }
 }
 
-/// How an error names an entry of a list.
-fn entry(list: &str, index: usize, name: &str) -> String {
-    let mut told: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    if name.chars().nth(64).is_some() {
-        told.push('…');
+/// How an error names an entry of a list. Written out only where there is an error.
+struct Entry<'a> {
+    of: Option<&'a Entry<'a>>,
+    list: &'static str,
+    index: usize,
+    /// None for an entry without a name of its own.
+    name: &'a str,
+}
+
+impl<'a> Entry<'a> {
+    const fn new(list: &'static str, index: usize, name: &'a str) -> Self {
+        Self { of: None, list, index, name }
     }
-    if told.is_empty() { format!("{list}[{index}]") } else { format!("{list}[{index}] '{told}'") }
+
+    /// An entry of a list of this one.
+    const fn within(&'a self, list: &'static str, index: usize) -> Self {
+        Self { of: Some(self), list, index, name: "" }
+    }
+
+    fn is_there_already(&self) -> InvalidRoutes {
+        InvalidRoutes::Duplicate { entry: self.to_string(), name: self.name.to_owned() }
+    }
+}
+
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(of) = self.of {
+            write!(f, "{of}: ")?;
+        }
+        write!(f, "{}[{}]", self.list, self.index)?;
+        if self.name.is_empty() {
+            return Ok(());
+        }
+        let told =
+            self.name.char_indices().nth(CHARACTERS_TOLD).map_or(self.name.len(), |(at, _)| at);
+        let more = if told < self.name.len() { "…" } else { "" };
+        write!(f, " '{}{more}'", self.name[..told].escape_debug())
+    }
 }
 
 fn at_most(key: impl Into<String>, count: usize, most: usize) -> Result<(), InvalidRoutes> {
@@ -97,8 +113,8 @@ fn at_most(key: impl Into<String>, count: usize, most: usize) -> Result<(), Inva
     Err(InvalidRoutes::TooMany { key: key.into(), count, most })
 }
 
-fn check_name(entry: &str, key: &'static str, name: &str) -> Result<(), InvalidRoutes> {
-    let entry = || entry.to_owned();
+fn check_name(entry: &Entry<'_>, key: &'static str, name: &str) -> Result<(), InvalidRoutes> {
+    let entry = || entry.to_string();
     if name.is_empty() {
         return Err(InvalidRoutes::Empty { entry: entry(), key });
     }
@@ -116,7 +132,7 @@ fn check_name(entry: &str, key: &'static str, name: &str) -> Result<(), InvalidR
 
 /// `value` as a whole number from 1 to `most`.
 fn whole(
-    entry: &str,
+    entry: &Entry<'_>,
     key: &'static str,
     value: f64,
     most: u16,
@@ -126,21 +142,56 @@ fn whole(
     if (1.0..=f64::from(most)).contains(&value) && value.fract() == 0.0 {
         return Ok(value as u16);
     }
-    Err(InvalidRoutes::Number { entry: entry.to_owned(), key, value, wanted })
+    Err(InvalidRoutes::Number { entry: entry.to_string(), key, value, wanted })
 }
 
-fn check_channels(channels: &[Route]) -> Result<Vec<Arc<Route>>, InvalidRoutes> {
+fn check_channels(channels: &[Route]) -> Result<(), InvalidRoutes> {
     let mut seen = HashSet::with_capacity(channels.len());
     for (index, route) in channels.iter().enumerate() {
-        let entry = entry("channels", index, &route.channel);
+        let entry = Entry::new("channels", index, &route.channel);
         check_name(&entry, "channel", &route.channel)?;
         if !seen.insert(route.channel.as_str()) {
-            return Err(InvalidRoutes::Duplicate { entry, name: route.channel.clone() });
+            return Err(entry.is_there_already());
         }
     }
-    let mut sorted: Vec<Arc<Route>> = channels.iter().cloned().map(Arc::new).collect();
-    sorted.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
-    Ok(sorted)
+    Ok(())
+}
+
+/// The endpoints, and where each is among them.
+fn check_endpoints(
+    routes: &Routes,
+) -> Result<(Vec<CheckedEndpoint>, HashMap<String, usize>), InvalidRoutes> {
+    let places = number_places(&routes.places)?;
+    let mut endpoints = Vec::with_capacity(routes.endpoints.len());
+    let mut indices = HashMap::with_capacity(routes.endpoints.len());
+    for (index, endpoint) in routes.endpoints.iter().enumerate() {
+        let entry = Entry::new("endpoints", index, &endpoint.name);
+        endpoints.push(check_endpoint(&entry, endpoint, &places)?);
+        if indices.insert(endpoint.name.clone(), index).is_some() {
+            return Err(entry.is_there_already());
+        }
+    }
+    Ok((endpoints, indices))
+}
+
+fn check_models(
+    models: &[ModelEntry],
+    endpoints: &HashMap<String, usize>,
+) -> Result<HashMap<String, CheckedModel>, InvalidRoutes> {
+    let mut names = HashSet::with_capacity(models.len());
+    for (index, model) in models.iter().enumerate() {
+        let entry = Entry::new("models", index, &model.name);
+        check_name(&entry, "name", &model.name)?;
+        if !names.insert(model.name.as_str()) {
+            return Err(entry.is_there_already());
+        }
+    }
+    let known = Known { models: &names, endpoints };
+    let checked = models.iter().enumerate().map(|(index, model)| {
+        let entry = Entry::new("models", index, &model.name);
+        Ok((model.name.clone(), known.check_model(&entry, model)?))
+    });
+    checked.collect()
 }
 
 /// The numbers of each place's levels.
@@ -150,13 +201,13 @@ fn number_places(places: &[String]) -> Result<HashMap<&str, [u16; LEVELS]>, Inva
     let mut levels: HashMap<&str, (u16, u16)> = HashMap::new();
     let mut regions = 0;
     for (index, place) in places.iter().enumerate() {
-        let entry = entry("places", index, place);
+        let entry = Entry::new("places", index, place);
         check_name(&entry, "the place", place)?;
         let parts = place.split('/');
         if parts.clone().count() > LEVELS
             || parts.clone().any(|part| part.trim() != part || part.is_empty())
         {
-            return Err(InvalidRoutes::Place { entry, place: place.clone() });
+            return Err(InvalidRoutes::Place { entry: entry.to_string(), place: place.clone() });
         }
         let mut numbers = [0; LEVELS];
         let mut above = None;
@@ -182,27 +233,27 @@ fn number_places(places: &[String]) -> Result<HashMap<&str, [u16; LEVELS]>, Inva
             above = Some(level);
         }
         if numbered.insert(place.as_str(), numbers).is_some() {
-            return Err(InvalidRoutes::Duplicate { entry, name: place.clone() });
+            return Err(entry.is_there_already());
         }
     }
     Ok(numbered)
 }
 
 fn check_endpoint(
-    entry: &str,
+    entry: &Entry<'_>,
     endpoint: &EndpointEntry,
     places: &HashMap<&str, [u16; LEVELS]>,
 ) -> Result<CheckedEndpoint, InvalidRoutes> {
     check_name(entry, "name", &endpoint.name)?;
     check_name(entry, "url", &endpoint.url)?;
     if let Some(problem) = url_problem(&endpoint.url) {
-        let (entry, url) = (entry.to_owned(), endpoint.url.clone());
+        let (entry, url) = (entry.to_string(), endpoint.url.clone());
         return Err(InvalidRoutes::Url { entry, url, problem });
     }
     let place = match &endpoint.place {
         None => [0; LEVELS],
         Some(place) => *places.get(place.as_str()).ok_or_else(|| InvalidRoutes::UnknownPlace {
-            entry: entry.to_owned(),
+            entry: entry.to_string(),
             place: place.clone(),
             known: names(places.keys().copied()),
         })?,
@@ -258,7 +309,11 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn check_model(&self, entry: &str, model: &ModelEntry) -> Result<CheckedModel, InvalidRoutes> {
+    fn check_model(
+        &self,
+        entry: &Entry<'_>,
+        model: &ModelEntry,
+    ) -> Result<CheckedModel, InvalidRoutes> {
         for (key, count) in [
             ("split", model.split.len()),
             ("fallbacks", model.fallbacks.len()),
@@ -288,13 +343,13 @@ impl Known<'_> {
             self.model(entry, "fallbacks", fallback)?;
         }
         let shadows = model.shadows.iter().enumerate().map(|(index, shadow)| {
-            self.check_shadow(&format!("{entry}: shadows[{index}]"), model, shadow)
+            self.check_shadow(&entry.within("shadows", index), model, shadow)
         });
         let rules = model
             .rules
             .iter()
             .enumerate()
-            .map(|(index, rule)| self.check_rule(&format!("{entry}: rules[{index}]"), rule));
+            .map(|(index, rule)| self.check_rule(&entry.within("rules", index), rule));
         Ok(CheckedModel {
             policy: model.policy,
             filters: model.filters.clone(),
@@ -306,21 +361,21 @@ impl Known<'_> {
         })
     }
 
-    fn model(&self, entry: &str, key: &'static str, name: &str) -> Result<(), InvalidRoutes> {
+    fn model(&self, entry: &Entry<'_>, key: &'static str, name: &str) -> Result<(), InvalidRoutes> {
         if self.models.contains(name) {
             return Ok(());
         }
         Err(InvalidRoutes::UnknownModel {
-            entry: entry.to_owned(),
+            entry: entry.to_string(),
             key,
             model: name.to_owned(),
             known: names(self.models.iter().copied()),
         })
     }
 
-    fn endpoint(&self, entry: &str, name: &str) -> Result<usize, InvalidRoutes> {
+    fn endpoint(&self, entry: &Entry<'_>, name: &str) -> Result<usize, InvalidRoutes> {
         self.endpoints.get(name).copied().ok_or_else(|| InvalidRoutes::UnknownEndpoint {
-            entry: entry.to_owned(),
+            entry: entry.to_string(),
             endpoint: name.to_owned(),
             known: names(self.endpoints.keys().map(String::as_str)),
         })
@@ -328,7 +383,7 @@ impl Known<'_> {
 
     fn check_shadow(
         &self,
-        entry: &str,
+        entry: &Entry<'_>,
         of: &ModelEntry,
         shadow: &ShadowEntry,
     ) -> Result<CheckedShadow, InvalidRoutes> {
@@ -337,12 +392,12 @@ impl Known<'_> {
         match &shadow.version {
             Some(version) => check_name(entry, "version", version)?,
             None if *model == of.name => {
-                return Err(InvalidRoutes::ShadowOfItself { entry: entry.to_owned() });
+                return Err(InvalidRoutes::ShadowOfItself { entry: entry.to_string() });
             }
             None => {}
         }
         let number = |key, value, wanted| InvalidRoutes::Number {
-            entry: entry.to_owned(),
+            entry: entry.to_string(),
             key,
             value,
             wanted,
@@ -370,8 +425,12 @@ impl Known<'_> {
         })
     }
 
-    fn check_rule(&self, entry: &str, rule: &RuleEntry) -> Result<CheckedRule, InvalidRoutes> {
-        let problem = |problem| InvalidRoutes::Rule { entry: entry.to_owned(), problem };
+    fn check_rule(
+        &self,
+        entry: &Entry<'_>,
+        rule: &RuleEntry,
+    ) -> Result<CheckedRule, InvalidRoutes> {
+        let problem = |problem| InvalidRoutes::Rule { entry: entry.to_string(), problem };
         let equals = rule.equals.clone();
         if let Some(value) = equals.as_ref().filter(|value| !value.is_empty()) {
             check_name(entry, "equals", value)?;
@@ -409,21 +468,21 @@ impl Known<'_> {
 }
 
 /// Refuses a name that comes twice in a model's list.
-fn once<'a>(entry: &str, names: impl Iterator<Item = &'a str>) -> Result<(), InvalidRoutes> {
+fn once<'a>(entry: &Entry<'_>, names: impl Iterator<Item = &'a str>) -> Result<(), InvalidRoutes> {
     let mut seen = HashSet::new();
     for name in names {
         if !seen.insert(name) {
-            let (entry, name) = (entry.to_owned(), name.to_owned());
+            let (entry, name) = (entry.to_string(), name.to_owned());
             return Err(InvalidRoutes::Duplicate { entry, name });
         }
     }
     Ok(())
 }
 
-fn check_split(entry: &str, model: &ModelEntry) -> Result<Vec<VersionShare>, InvalidRoutes> {
+fn check_split(entry: &Entry<'_>, model: &ModelEntry) -> Result<Vec<VersionShare>, InvalidRoutes> {
     let mut shares = Vec::with_capacity(model.split.len());
     for (index, part) in model.split.iter().enumerate() {
-        let entry = format!("{entry}: split[{index}]");
+        let entry = entry.within("split", index);
         check_name(&entry, "version", &part.version)?;
         let wanted = "a whole number from 1 to 10000; leave versions out that are to get nothing";
         let basis_points =
@@ -432,7 +491,7 @@ fn check_split(entry: &str, model: &ModelEntry) -> Result<Vec<VersionShare>, Inv
     }
     let sum = shares.iter().map(|share| u64::from(share.basis_points)).sum();
     if !shares.is_empty() && sum != u64::from(ALL_BASIS_POINTS) {
-        return Err(InvalidRoutes::SplitSum { entry: entry.to_owned(), sum });
+        return Err(InvalidRoutes::SplitSum { entry: entry.to_string(), sum });
     }
     Ok(shares)
 }
