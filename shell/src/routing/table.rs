@@ -249,6 +249,16 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`PublishError::Conflict`] if it is not, [`PublishError::Invalid`] names the entry that makes no sense.
+    ///
+    /// ```
+    /// use tensorforge::routing::{PublishError, RouteTable, Routes};
+    ///
+    /// let table = RouteTable::new();
+    /// let seen = table.version();
+    /// let mine = table.publish_if(seen, Routes::default()).unwrap();
+    /// let late = table.publish_if(seen, Routes::default());
+    /// assert_eq!(late, Err(PublishError::Conflict { expected: seen, current: mine }));
+    /// ```
     pub fn publish_if(
         &self,
         expected: TableVersion,
@@ -300,6 +310,17 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RollbackError::NotKept`] lists those that are.
+    ///
+    /// ```
+    /// use tensorforge::routing::{Route, RouteTable, Routes};
+    ///
+    /// let table = RouteTable::new();
+    /// let slow = Route { channel: "a".to_string(), latency: 90 };
+    /// let good = table.publish(Routes::default()).unwrap();
+    /// table.publish(Routes { channels: vec![slow], ..Routes::default() }).unwrap();
+    /// table.rollback(good).unwrap();
+    /// assert_eq!((table.count(), table.current().restored()), (0, Some(good)));
+    /// ```
     pub fn rollback(&self, version: TableVersion) -> Result<TableVersion, RollbackError> {
         let mut history = self.history();
         self.roll_back(&mut history, version)

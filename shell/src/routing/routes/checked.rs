@@ -78,7 +78,7 @@ pub struct CheckedModel {
     /// Indices of its endpoints among [`CheckedRoutes::endpoints`], as if all had been written where none
     /// was.
     pub endpoints: Vec<usize>,
-    /// The versions' parts, which add up to [`ALL_BASIS_POINTS`]; empty for the newest version.
+    /// The versions' parts, which add up to [`ALL_BASIS_POINTS`](super::ALL_BASIS_POINTS); empty for the newest version.
     pub split: Vec<VersionShare>,
     /// Models to ask instead; no way along them comes back here.
     pub fallbacks: Vec<String>,
