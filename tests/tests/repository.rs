@@ -119,18 +119,24 @@ mod routing {
         let body = seven();
         let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            for _ in 0..3 {
+            let client = |_| {
                 scope.spawn(|| {
                     while !over.load(Ordering::SeqCst) {
                         let answer = post(server.address(), INFER, "", &body);
                         assert_eq!(answer.status, 200, "{}", answer.head);
                         answered.fetch_add(1, Ordering::SeqCst);
                     }
-                });
-            }
+                })
+            };
+            let clients: Vec<_> = (0..3).map(client).collect();
             for _ in 0..10 {
                 let before = answered.load(Ordering::SeqCst);
                 while answered.load(Ordering::SeqCst) == before {
+                    // One that has failed says why when it is joined.
+                    if clients.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+                        over.store(true, Ordering::SeqCst);
+                        return;
+                    }
                     std::thread::yield_now();
                 }
                 let loaded = post(server.address(), LOAD, "", b"{}");

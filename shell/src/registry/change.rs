@@ -87,8 +87,13 @@ impl Registry {
                 }
             };
             let table = self.table();
-            let before = table.get(name).and_then(|model| model.made_of.as_ref());
-            if before != Some(&made_of(&found)) {
+            let before = table.get(name);
+            let is_loaded = before.is_some_and(|model| model.ready().next().is_some());
+            let is_changed =
+                before.and_then(|model| model.made_of.as_ref()) != Some(&made_of(&found));
+            // Not held while others are unloaded.
+            drop(table);
+            if is_changed && (self.control == ModelControl::None || is_loaded) {
                 self.bring_in_unasked(&mut leaving, name, found, &manner);
             }
         }

@@ -28,6 +28,22 @@ fn block_on<R>(future: impl Future<Output = R>) -> R {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// Waits until `count` is another; a client that has failed ends the test instead.
+fn until_more(
+    count: &AtomicUsize,
+    clients: &[std::thread::ScopedJoinHandle<'_, ()>],
+    over: &AtomicBool,
+) {
+    let before = count.load(Ordering::SeqCst);
+    while count.load(Ordering::SeqCst) == before {
+        if clients.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+            over.store(true, Ordering::SeqCst);
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// 100 times a new file takes the old one's place. No request fails, each is answered by a version that was
 /// served between its start and its end, and nobody sees an old one after a new one.
 #[test]
@@ -42,7 +58,7 @@ fn no_request_fails_while_versions_are_swapped() {
     let over = AtomicBool::new(false);
     let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for thread in 0..4 {
+        let client = |thread: usize| {
             let version = [None, Some("1"), Some("stable")][thread % 3];
             let (service, begun, done, over, answered) =
                 (&service, &begun, &done, &over, &answered);
@@ -59,14 +75,12 @@ fn no_request_fails_while_versions_are_swapped() {
                         answered.fetch_add(1, Ordering::SeqCst);
                     }
                 });
-            });
-        }
+            })
+        };
+        let clients: Vec<_> = (0..4).map(client).collect();
         for swap in 1..=SWAPS {
             // Not before there were requests between this swap and the one before.
-            let before = answered.load(Ordering::SeqCst);
-            while answered.load(Ordering::SeqCst) == before {
-                std::thread::yield_now();
-            }
+            until_more(&answered, &clients, &over);
             repository.put("m", "1", &swap.to_string());
             begun.store(swap, Ordering::SeqCst);
             service.load("m", None).unwrap();
@@ -93,7 +107,7 @@ fn requests_are_answered_or_told_that_the_model_is_not_there() {
     let over = AtomicBool::new(false);
     let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..3 {
+        let client = |_| {
             scope.spawn(|| {
                 block_on(async {
                     while !over.load(Ordering::SeqCst) {
@@ -108,19 +122,14 @@ fn requests_are_answered_or_told_that_the_model_is_not_there() {
                         count.fetch_add(1, Ordering::SeqCst);
                     }
                 });
-            });
-        }
-        let until_more = |count: &AtomicUsize| {
-            let before = count.load(Ordering::SeqCst);
-            while count.load(Ordering::SeqCst) == before {
-                std::thread::yield_now();
-            }
+            })
         };
+        let clients: Vec<_> = (0..3).map(client).collect();
         for _ in 0..50 {
             service.load("m", None).unwrap();
-            until_more(&answered);
+            until_more(&answered, &clients, &over);
             service.unload("m").unwrap();
-            until_more(&refused);
+            until_more(&refused, &clients, &over);
         }
         over.store(true, Ordering::SeqCst);
     });

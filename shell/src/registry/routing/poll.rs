@@ -72,3 +72,23 @@ fn what_is_broken_is_tried_again_when_it_changes_and_not_before() {
     registry.rescan().unwrap();
     assert_eq!(number(&registry, "m", None), Ok(7.0));
 }
+
+#[test]
+fn where_models_are_loaded_on_request_only_those_that_are_loaded_are_followed() {
+    let repository = Repository::new();
+    for name in ["loaded", "unloaded", "never"] {
+        repository.put(name, "1", "1");
+    }
+    let registry = repository.explicit();
+    registry.load("loaded", None).unwrap();
+    registry.load("unloaded", None).unwrap();
+    registry.unload("unloaded").unwrap();
+    repository.put("loaded", "1", "22");
+    repository.put("unloaded", "1", "22");
+    repository.put("new", "1", "22");
+    registry.rescan().unwrap();
+    assert_eq!(number(&registry, "loaded", None), Ok(22.0));
+    for name in ["unloaded", "never", "new"] {
+        assert!(registry.find(name, None).is_err(), "{name}");
+    }
+}
