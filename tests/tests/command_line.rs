@@ -179,7 +179,7 @@ mod command_line {
         assert_eq!(programs["reports"].as_array().map(Vec::len), Some(4));
         let scenarios = json(&run(&["--json", "simulate", "--scenarios", "-n", "500"]));
         let scenarios = scenarios["scenarios"].as_array().unwrap();
-        assert_eq!(scenarios.len(), 4);
+        assert_eq!(scenarios.len(), 6);
         for scenario in scenarios {
             assert_eq!(scenario["batchers"].as_array().map(Vec::len), Some(4), "{scenario}");
         }
