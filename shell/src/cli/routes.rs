@@ -28,6 +28,7 @@ enum Command {
     Publish(PublishArgs),
     Rollback(RollbackArgs),
     Shadows(ShowArgs),
+    Experiments(ShowArgs),
     Explain(ExplainArgs),
 }
 
@@ -135,6 +136,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
             change(&args.server, "/v2/routes/rollback", &version, *output)
         }
         Command::Shadows(args) => block_on(shadows(args, *output)),
+        Command::Experiments(args) => block_on(experiments(args, *output)),
         Command::Explain(args) => block_on(explain(args, *output)),
     }
 }
@@ -219,6 +221,43 @@ async fn shadows(args: &ShowArgs, output: Output) -> Result<(), CliError> {
             share.map_or_else(|| "-".into(), |share| format!("{:.1} %", share * 100.0)),
             delta.map_or_else(|| "-".into(), |delta| format!("{delta:.2} ms")),
         ]);
+    }
+    output.text(&table(&rows));
+    Ok(())
+}
+
+async fn experiments(args: &ShowArgs, output: Output) -> Result<(), CliError> {
+    let told: Value = args.server.client().get("/v2/routes/experiments").await?;
+    if output.is_json() {
+        output.json(&told);
+        return Ok(());
+    }
+    let head =
+        ["MODEL", "VERSION", "REQUESTS", "SUCCESS", "LATENCY MS", "P BETTER", "P WORSE", "VERDICT"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for experiment in told.as_array().into_iter().flatten() {
+        for side in ["control", "candidate"] {
+            let arm = &experiment[side];
+            let is_candidate = side == "candidate";
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let number = |value: &Value, digits: usize| {
+                value.as_f64().map_or_else(|| "-".into(), |number| format!("{number:.digits$}"))
+            };
+            // What is of both stands beside the candidate.
+            let of_both = |text: String| if is_candidate { text } else { String::new() };
+            let because = experiment["because"].as_str();
+            let verdict = text(&experiment["verdict"]);
+            rows.push([
+                if is_candidate { String::new() } else { text(&experiment["model"]) },
+                format!("{} ({side})", text(&arm["version"])),
+                arm["requests"].to_string(),
+                number(&arm["success_rate"], 4),
+                number(&arm["latency_ms"], 2),
+                of_both(number(&experiment["p_better"], 4)),
+                of_both(number(&experiment["p_worse"], 4)),
+                of_both(because.map_or_else(|| verdict.clone(), |why| format!("{verdict}: {why}"))),
+            ]);
+        }
     }
     output.text(&table(&rows));
     Ok(())

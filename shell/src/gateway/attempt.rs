@@ -46,8 +46,15 @@ impl Gateway {
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
         let mut journey = self.journey(routes, version, request, hints);
         routes.retries.record_request();
-        let response = self.travel(&mut journey).await?;
+        let answered = self.travel(&mut journey).await;
         let took = self.clock.now().since(journey.context.now);
+        if let Some(running) =
+            routes.experiment.as_ref().filter(|_| journey.taken.version_by == "split")
+        {
+            let result = answered.as_ref().map(|_| took);
+            self.count_in_experiment(running, journey.version.as_deref(), result);
+        }
+        let response = answered?;
         let version = journey.version.clone();
         let mut taken = journey.taken;
         taken.version = version;

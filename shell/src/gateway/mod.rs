@@ -13,6 +13,7 @@
 mod answers;
 mod attempt;
 mod endpoint;
+mod experiments;
 mod explain;
 mod hints;
 mod member;
@@ -25,6 +26,7 @@ mod routing_tests;
 mod shadows;
 
 pub use endpoint::{Answer, Endpoint, EndpointError, LocalEndpoint};
+pub use experiments::{ArmFigures, ExperimentFigures};
 pub use explain::{Explained, Explanation};
 pub use hints::Hints;
 pub use plan::PlanError;
@@ -39,6 +41,7 @@ use crate::routing::{
 };
 use answers::Answers;
 use arc_swap::ArcSwap;
+use experiments::Experiments;
 use member::Member;
 use plan::Plan;
 use shadows::Shadows;
@@ -180,6 +183,7 @@ pub struct Gateway {
     hedge_after: AtomicU64,
     dropped_annotations: AtomicU64,
     shadows: Arc<Shadows>,
+    experiments: Experiments,
     answers: Option<Answers>,
 }
 
@@ -220,6 +224,7 @@ impl Gateway {
             hedge_after: AtomicU64::new(0),
             dropped_annotations: AtomicU64::new(0),
             shadows: Arc::default(),
+            experiments: Experiments::default(),
             answers,
         })
     }
@@ -255,7 +260,7 @@ impl Gateway {
     }
 
     fn put_in_force(&self, members: &[Arc<Member>]) -> Result<(), PlanError> {
-        let plan = Plan::new(&self.table.current(), members)?;
+        let plan = Plan::new(&self.table.current(), members, &self.experiments)?;
         self.plan.store(Arc::new(plan));
         Ok(())
     }

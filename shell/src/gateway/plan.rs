@@ -1,5 +1,6 @@
 //! Routes that make sense, made ready: policies with their state, members at hand.
 
+use super::experiments::{Experiments, Running};
 use super::member::{Member, Seat, View};
 use crate::routing::{
     CheckedModel, CheckedRule, CheckedShadow, CurrentTable, FilterName, PolicyName, TableVersion,
@@ -32,6 +33,7 @@ pub(super) struct ModelPlan {
     pub(super) seats: Arc<[Seat]>,
     /// How those are divided that name no version.
     pub(super) split: Option<(Split, Vec<String>)>,
+    pub(super) experiment: Option<Arc<Running>>,
     pub(super) rules: Vec<(CheckedRule, Option<Arc<[Seat]>>)>,
     pub(super) fallbacks: Vec<String>,
     pub(super) shadows: Vec<(Shadow, CheckedShadow)>,
@@ -51,7 +53,11 @@ pub struct PlanError {
 
 impl Plan {
     /// Makes a table ready; `members` are its endpoints, in their order.
-    pub(super) fn new(table: &CurrentTable, members: &[Arc<Member>]) -> Result<Self, PlanError> {
+    pub(super) fn new(
+        table: &CurrentTable,
+        members: &[Arc<Member>],
+        experiments: &Experiments,
+    ) -> Result<Self, PlanError> {
         let (version, routes) = (table.version(), table.routes());
         let seats: Vec<Seat> = members
             .iter()
@@ -61,14 +67,20 @@ impl Plan {
             .collect();
         let mut models = HashMap::new();
         for (name, model) in routes.models() {
-            models.insert(name.to_owned(), Arc::new(ModelPlan::new(name, model, &seats)?));
+            let plan = ModelPlan::new(name, model, &seats, experiments)?;
+            models.insert(name.to_owned(), Arc::new(plan));
         }
         Ok(Self { version, models, members: members.to_vec() })
     }
 }
 
 impl ModelPlan {
-    fn new(name: &str, model: &CheckedModel, all: &[Seat]) -> Result<Self, PlanError> {
+    fn new(
+        name: &str,
+        model: &CheckedModel,
+        all: &[Seat],
+        experiments: &Experiments,
+    ) -> Result<Self, PlanError> {
         let wrong = |problem: String| PlanError { model: name.to_owned(), problem };
         let seats: Arc<[Seat]> =
             model.endpoints.iter().filter_map(|&index| all.get(index).cloned()).collect();
@@ -102,6 +114,7 @@ impl ModelPlan {
             policy: policy(model),
             seats,
             split,
+            experiment: model.experiment.as_ref().and_then(|it| experiments.of(name, it)),
             rules: model.rules.iter().map(rule).collect(),
             fallbacks: model.fallbacks.clone(),
             shadows,

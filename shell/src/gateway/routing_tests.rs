@@ -15,6 +15,8 @@ enum Does {
     AnswersFor(&'static str),
     LosesOutputs,
     Says(EndpointError),
+    /// Requests for this version; the others are answered.
+    Fails(&'static str),
     Hangs,
 }
 
@@ -65,6 +67,8 @@ impl Endpoint for Fake {
             Does::AnswersFor(other) => Box::pin(ready(Ok(answer(other, output())))),
             Does::LosesOutputs => Box::pin(ready(Ok(answer(model, Vec::new())))),
             Does::Says(error) => Box::pin(ready(Err(error))),
+            Does::Fails(bad) if version == Some(bad) => Box::pin(ready(Err(status(500)))),
+            Does::Fails(_) => Box::pin(ready(Ok(answer(model, output())))),
             Does::Hangs => Box::pin(pending()),
         }
     }
@@ -466,6 +470,64 @@ async fn when_all_are_down_an_earlier_answer_is_given_and_marked() {
     // Another request has no answer yet, and gets no other one's.
     let other = bench.send_with(json!({ "beam": 4 }), &[]).await.unwrap_err();
     assert!(matches!(other, GatewayError::NoEndpoint { .. }), "{other:?}");
+}
+
+const EXPERIMENT: &str = "[[models]]\nname = \"digits\"\nsplit = [\
+    { version = \"1\", basis_points = 5000 }, { version = \"2\", basis_points = 5000 }]\n\
+    experiment = { control = \"1\", candidate = \"2\", on_verdict = \"act\" }\n";
+
+#[tokio::test]
+async fn a_candidate_that_fails_more_often_is_taken_out() {
+    let bench = bench(&[Does::Fails("2")], EXPERIMENT);
+    let mut requests = 0;
+    while bench.gateway.experiments()[0].verdict == "continue" {
+        // Whichever version it goes to; the candidate's fail.
+        let _ = bench.send().await;
+        requests += 1;
+        assert!(requests < 20_000, "{:?}", bench.gateway.experiments());
+    }
+    let figures = bench.gateway.experiments().remove(0);
+    assert_eq!((figures.verdict, figures.because.as_deref()), ("stop", Some("FewerSuccesses")));
+    assert_eq!(figures.control.success_rate, Some(1.0));
+    assert!(figures.p_worse < 0.05 && figures.p_better > 0.05, "{figures:?}");
+    for _ in 0..50 {
+        assert_eq!(bench.send().await.unwrap().0.model_version, "1");
+    }
+    let routes = bench.gateway.table().current().written();
+    assert_eq!(routes.models[0].split.len(), 1, "the table says so, and can be rolled back");
+}
+
+#[tokio::test]
+async fn an_experiment_goes_on_over_a_table_that_says_the_same() {
+    let bench = bench(&[Does::Answers], EXPERIMENT);
+    for _ in 0..40 {
+        bench.send().await.unwrap();
+    }
+    let both = |bench: &Bench| {
+        let figures = bench.gateway.experiments().remove(0);
+        figures.control.requests + figures.candidate.requests
+    };
+    assert_eq!(both(&bench), 40);
+    bench.publish(&(entry("a") + EXPERIMENT)).unwrap();
+    assert_eq!(both(&bench), 40);
+    bench.publish(&(entry("a") + &EXPERIMENT.replace("act", "tell"))).unwrap();
+    assert_eq!(both(&bench), 0, "another experiment begins anew");
+}
+
+#[test]
+fn an_experiment_that_cannot_be_made_is_refused() {
+    for (from, to, complaint) in [
+        ("candidate = \"2\"", "candidate = \"1\"", "control and candidate are both '1'"),
+        ("candidate = \"2\"", "candidate = \"3\"", "version '3' is not in split"),
+        ("\"act\"", "\"act\", alpha = 0.0", "alpha is a probability above 0"),
+        ("\"act\"", "\"act\", success_margin = -0.1", "a margin is a number from 0 up"),
+        ("\"act\"", "\"act\", latency_limit_ms = nan", "latency_limit_ms must be a number"),
+        ("\"act\"", "\"act\", latency_limit_ms = 0.0", "at least 1 ns"),
+    ] {
+        let text = entry("a") + &EXPERIMENT.replacen(from, to, 1);
+        let error = Routes::from_toml(&text).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains(complaint) && error.contains("models[0] 'digits'"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use super::error::ApiError;
 use super::http::{App, read_body};
 use crate::contracts::InferRequest;
-use crate::gateway::{Explanation, Gateway, Hints, ShadowFigures};
+use crate::gateway::{ExperimentFigures, Explanation, Gateway, Hints, ShadowFigures};
 use crate::routing::{Routes, TableVersion};
 use axum::body::Body;
 use axum::extract::State;
@@ -21,6 +21,7 @@ pub(super) fn router() -> Router<App> {
         .route("/v2/routes", get(show).post(publish))
         .route("/v2/routes/rollback", post(rollback))
         .route("/v2/routes/shadows", get(shadows))
+        .route("/v2/routes/experiments", get(experiments))
         .route("/v2/routes/explain", post(explain))
 }
 
@@ -86,6 +87,10 @@ async fn rollback(State(app): State<App>, request: Request<Body>) -> Result<Json
     })?;
     gateway.rollback(TableVersion(asked.version))?;
     Ok(Json(table(gateway)))
+}
+
+async fn experiments(State(app): State<App>) -> Result<Json<Vec<ExperimentFigures>>, ApiError> {
+    Ok(Json(gateway(&app)?.experiments()))
 }
 
 async fn shadows(State(app): State<App>) -> Result<Json<Vec<ShadowFigures>>, ApiError> {

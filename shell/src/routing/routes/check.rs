@@ -356,6 +356,7 @@ impl Known<'_> {
             endpoints,
             split: check_split(entry, model)?,
             fallbacks: model.fallbacks.clone(),
+            experiment: super::experiment::check(entry, model)?,
             shadows: shadows.collect::<Result<_, _>>()?,
             rules: rules.collect::<Result<_, _>>()?,
         })

@@ -1,6 +1,6 @@
 //! Routes that are known to make sense.
 
-use super::{EndpointState, FilterName, PolicyName, Routes};
+use super::{CheckedExperiment, EndpointState, FilterName, PolicyName, Routes};
 use crate::routing::{Route, Tolerance};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub struct CheckedModel {
     pub endpoints: Vec<usize>,
     /// The versions' parts, which add up to [`ALL_BASIS_POINTS`](super::ALL_BASIS_POINTS); empty for the newest version.
     pub split: Vec<VersionShare>,
+    /// Which two versions of the split are compared.
+    pub experiment: Option<CheckedExperiment>,
     /// Models to ask instead; no way along them comes back here.
     pub fallbacks: Vec<String>,
     /// Who else gets copies.

@@ -115,6 +115,14 @@ pub enum InvalidRoutes {
         /// The shadow.
         entry: String,
     },
+    /// An experiment that cannot be made.
+    #[error("{entry}: the experiment: {problem}")]
+    Experiment {
+        /// The model.
+        entry: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// A rule that looks at nothing, at two things, or sends nowhere.
     #[error("{entry}: {problem}")]
     Rule {

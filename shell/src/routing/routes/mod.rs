@@ -3,6 +3,7 @@
 mod check;
 mod checked;
 mod error;
+mod experiment;
 mod file;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub use checked::{
     VersionShare,
 };
 pub use error::InvalidRoutes;
+pub use experiment::{CheckedExperiment, ExperimentEntry, OnVerdict};
 pub use file::{MAX_FILE, RoutesFileError};
 
 use super::Route;
@@ -149,6 +151,9 @@ pub struct ModelEntry {
     /// How requests that name no version are divided among versions; none for the newest one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub split: Vec<SplitEntry>,
+    /// Compares two versions of the split; see [`ExperimentEntry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<ExperimentEntry>,
     /// Models to ask instead, the first one first, when no endpoint of this one is left.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<String>,
