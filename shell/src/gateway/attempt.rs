@@ -2,7 +2,7 @@
 
 use super::endpoint::{EndpointError, check_answer};
 use super::hints::Ruled;
-use super::member::{Member, Seat, View};
+use super::member::{Seat, View};
 use super::plan::{ModelPlan, Plan};
 use super::route::Notes;
 use super::{Gateway, GatewayError, Hints, RouteTaken};
@@ -162,7 +162,7 @@ impl Gateway {
             let seat = journey.seats.get(choice.index).ok_or(NoRoute::AllExcluded)?.clone();
             journey.taken.reason = choice.reason.name();
             journey.taken.admission = choice.admission.name();
-            let health = &seat.member.health;
+            let health = &seat.health;
             let call = match choice.admission {
                 Admission::Panic => Ok(health.call_anyway(now)),
                 _ => health.try_call(now),
@@ -232,7 +232,7 @@ impl Gateway {
         leave: Leave,
     ) -> Result<InferResponse, EndpointError> {
         let member = &*seat.member;
-        let mut visit = Visit::begin(self.clock, asked.routes, member, leave);
+        let mut visit = Visit::begin(self.clock, asked.routes, seat, leave);
         let limit = self.options.attempt_timeout;
         let work = member.endpoint.infer(&asked.routes.name, asked.version, asked.request.clone());
         let result = match tokio::time::timeout(limit, work).await {
@@ -288,15 +288,15 @@ struct Asked<'a> {
 struct Visit<'a> {
     clock: Clock,
     routes: &'a ModelPlan,
-    member: &'a Member,
+    seat: &'a Seat,
     began: Instant,
     there: Option<(InFlight, Leave)>,
 }
 
 impl<'a> Visit<'a> {
-    fn begin(clock: Clock, routes: &'a ModelPlan, member: &'a Member, leave: Leave) -> Self {
-        let there = Some((member.load.begin(), leave));
-        Self { clock, routes, member, began: clock.now(), there }
+    fn begin(clock: Clock, routes: &'a ModelPlan, seat: &'a Seat, leave: Leave) -> Self {
+        let there = Some((seat.member.load.begin(), leave));
+        Self { clock, routes, seat, began: clock.now(), there }
     }
 
     fn end(&mut self, outcome: Outcome) -> tensorforge_core::Duration {
@@ -306,13 +306,17 @@ impl<'a> Visit<'a> {
         let told = match outcome {
             Outcome::Success => Some(took),
             // What was given up, or timed out, took at least as long; an error comes quickly.
-            _ => {
-                self.member.load.latency(now).is_none_or(|(usual, _)| took > usual).then_some(took)
-            }
+            _ => self
+                .seat
+                .member
+                .load
+                .latency(now)
+                .is_none_or(|(usual, _)| took > usual)
+                .then_some(took),
         };
-        self.member.load.finish(in_flight, told, now);
+        self.seat.member.load.finish(in_flight, told, now);
         let endpoints = u32::try_from(self.routes.seats.len()).unwrap_or(u32::MAX);
-        self.member.health.report(call, outcome, &self.routes.cap, endpoints, now);
+        self.seat.health.report(call, outcome, &self.routes.cap, endpoints, now);
         took
     }
 }

@@ -1,13 +1,17 @@
 //! An endpoint in the table: how busy it is, and how well.
 
 use super::endpoint::Endpoint;
+use crate::concurrency::lock;
 use crate::routing::{CheckedEndpoint, EndpointGate};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tensorforge_core::Instant;
 use tensorforge_core::batch::ModelId;
+use tensorforge_core::breaker::ConfigError;
 use tensorforge_core::route::{
-    Candidate, Candidates, EndpointHealth, EndpointId, EndpointLoad, Health, Place,
+    Candidate, Candidates, EndpointHealth, EndpointId, EndpointLoad, Health, HealthConfig, Place,
+    stable_hash,
 };
 
 /// An endpoint and what is known of it. It outlives the table that it came with, as long as the next one
@@ -18,7 +22,45 @@ pub(super) struct Member {
     pub(super) id: EndpointId,
     pub(super) endpoint: Arc<dyn Endpoint>,
     pub(super) load: EndpointLoad,
+    /// What probes say.
     pub(super) health: EndpointHealth,
+    /// What requests say, model by model: one that fails there says nothing about another.
+    models: Mutex<HashMap<String, Arc<EndpointHealth>>>,
+    config: HealthConfig,
+}
+
+impl Member {
+    /// An endpoint that joins at `now`.
+    pub(super) fn new(
+        entry: &CheckedEndpoint,
+        endpoint: Arc<dyn Endpoint>,
+        config: HealthConfig,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let id = stable_hash(entry.name.as_bytes());
+        Ok(Self {
+            name: entry.name.clone(),
+            url: entry.url.clone(),
+            id: EndpointId(id),
+            endpoint,
+            load: EndpointLoad::new(std::time::Duration::from_secs(10).into()),
+            health: EndpointHealth::new(config, id, now)?,
+            models: Mutex::default(),
+            config,
+        })
+    }
+
+    /// Its health for one model, which outlives tables.
+    fn health_for(&self, model: &str, now: Instant) -> Result<Arc<EndpointHealth>, ConfigError> {
+        let mut models = lock(&self.models);
+        if let Some(known) = models.get(model) {
+            return Ok(Arc::clone(known));
+        }
+        let seed = self.id.0 ^ stable_hash(model.as_bytes());
+        let health = Arc::new(EndpointHealth::new(self.config, seed, now)?);
+        models.insert(model.to_owned(), Arc::clone(&health));
+        Ok(health)
+    }
 }
 
 impl fmt::Debug for Member {
@@ -33,6 +75,8 @@ pub(super) struct Seat {
     pub(super) member: Arc<Member>,
     /// Open unless it drains or has left; counts who is inside.
     pub(super) gate: Arc<EndpointGate>,
+    /// What requests for the model say.
+    pub(super) health: Arc<EndpointHealth>,
     weight: u16,
     place: Place,
 }
@@ -42,16 +86,23 @@ impl Seat {
         member: Arc<Member>,
         gate: Arc<EndpointGate>,
         entry: &CheckedEndpoint,
-    ) -> Self {
+        model: &str,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
         let [region, zone, rack, host] = entry.place;
-        Self { member, gate, weight: entry.weight, place: Place { region, zone, rack, host } }
+        let health = member.health_for(model, now)?;
+        let place = Place { region, zone, rack, host };
+        Ok(Self { member, gate, health, weight: entry.weight, place })
     }
 
     fn candidate(&self, now: Instant) -> Candidate {
-        let Self { member, gate, weight, place } = self;
+        let Self { member, gate, health, weight, place } = self;
         let plain =
             Candidate { weight: *weight, place: *place, ..Candidate::new(member.id, ModelId(0)) };
-        let mut candidate = member.health.fill(member.load.fill(plain, now), now);
+        let mut candidate = health.fill(member.load.fill(plain, now), now);
+        if member.health.health(now) == Health::Unreachable {
+            candidate.health = Health::Unreachable;
+        }
         if gate.is_closed() {
             candidate.health = Health::Draining;
         }

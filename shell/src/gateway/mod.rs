@@ -50,9 +50,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tensorforge_core::quantile::Sketch;
-use tensorforge_core::route::{
-    EndpointHealth, EndpointId, EndpointLoad, HealthConfig, stable_hash,
-};
+use tensorforge_core::route::{HealthConfig, stable_hash};
 
 /// The request parameter that counts the gateways on a request's way.
 pub const HOPS: &str = "route_hops";
@@ -260,7 +258,7 @@ impl Gateway {
     }
 
     fn put_in_force(&self, members: &[Arc<Member>]) -> Result<(), PlanError> {
-        let plan = Plan::new(&self.table.current(), members, &self.experiments)?;
+        let plan = Plan::new(&self.table.current(), members, &self.experiments, self.clock.now())?;
         self.plan.store(Arc::new(plan));
         Ok(())
     }
@@ -285,16 +283,8 @@ impl Gateway {
                 None => Arc::clone(&self.local),
                 Some(url) => (self.connect)(url).map_err(wrong)?,
             };
-            let id = stable_hash(entry.name.as_bytes());
-            let health = EndpointHealth::new(self.options.health, id, now);
-            members.push(Arc::new(Member {
-                name: entry.name.clone(),
-                url: entry.url.clone(),
-                id: EndpointId(id),
-                endpoint,
-                load: EndpointLoad::new(Duration::from_secs(10).into()),
-                health: health.map_err(|error| wrong(error.to_string()))?,
-            }));
+            let member = Member::new(entry, endpoint, self.options.health, now);
+            members.push(Arc::new(member.map_err(|error| wrong(error.to_string()))?));
         }
         Ok(members)
     }

@@ -3,10 +3,12 @@
 use super::experiments::{Experiments, Running};
 use super::member::{Member, Seat, View};
 use crate::routing::{
-    CheckedModel, CheckedRule, CheckedShadow, CurrentTable, FilterName, PolicyName, TableVersion,
+    CheckedEndpoint, CheckedModel, CheckedRule, CheckedShadow, CurrentTable, EndpointGate,
+    FilterName, PolicyName, TableVersion,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
+use tensorforge_core::Instant;
 use tensorforge_core::route::{
     Affinity, EjectionCap, Filter, Gate, Gated, Geographic, Headroom, Latency, LeastRequest,
     NoRoute, Priority, Retries, RoundRobin, RouteContext, RouteSink, RoutingPolicy, Shadow,
@@ -41,6 +43,13 @@ pub(super) struct ModelPlan {
     pub(super) retries: Retries,
 }
 
+/// An endpoint of a table.
+struct Entry<'a> {
+    member: &'a Arc<Member>,
+    gate: &'a Arc<EndpointGate>,
+    entry: &'a CheckedEndpoint,
+}
+
 /// Why routes that make sense cannot be served all the same.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("models.{model}: {problem}")]
@@ -57,17 +66,18 @@ impl Plan {
         table: &CurrentTable,
         members: &[Arc<Member>],
         experiments: &Experiments,
+        now: Instant,
     ) -> Result<Self, PlanError> {
         let (version, routes) = (table.version(), table.routes());
-        let seats: Vec<Seat> = members
+        let all: Vec<Entry<'_>> = members
             .iter()
             .zip(table.gates())
             .zip(routes.endpoints())
-            .map(|((member, gate), entry)| Seat::new(Arc::clone(member), Arc::clone(gate), entry))
+            .map(|((member, gate), entry)| Entry { member, gate, entry })
             .collect();
         let mut models = HashMap::new();
         for (name, model) in routes.models() {
-            let plan = ModelPlan::new(name, model, &seats, experiments)?;
+            let plan = ModelPlan::new(name, model, &all, experiments, now)?;
             models.insert(name.to_owned(), Arc::new(plan));
         }
         Ok(Self { version, models, members: members.to_vec() })
@@ -78,12 +88,18 @@ impl ModelPlan {
     fn new(
         name: &str,
         model: &CheckedModel,
-        all: &[Seat],
+        all: &[Entry<'_>],
         experiments: &Experiments,
+        now: Instant,
     ) -> Result<Self, PlanError> {
         let wrong = |problem: String| PlanError { model: name.to_owned(), problem };
-        let seats: Arc<[Seat]> =
-            model.endpoints.iter().filter_map(|&index| all.get(index).cloned()).collect();
+        let seat = |index: usize| {
+            let Entry { member, gate, entry } = all.get(index)?;
+            Some(Seat::new(Arc::clone(member), Arc::clone(gate), entry, name, now))
+        };
+        let seats: Result<Arc<[Seat]>, _> =
+            model.endpoints.iter().filter_map(|&index| seat(index)).collect();
+        let seats = seats.map_err(|error| wrong(error.to_string()))?;
         let split = match &model.split[..] {
             [] => None,
             shares => {
@@ -103,7 +119,8 @@ impl ModelPlan {
             shadows.push((state, shadow.clone()));
         }
         let rule = |rule: &CheckedRule| {
-            let only = rule.endpoint.and_then(|index| all.get(index).cloned());
+            // The health of one seat of an endpoint and a model is that of all.
+            let only = rule.endpoint.and_then(seat).and_then(Result::ok);
             (rule.clone(), only.map(|seat| Arc::from([seat])))
         };
         // A retry for each five requests, a few besides, three attempts of one.

@@ -398,6 +398,21 @@ async fn a_new_table_keeps_what_is_known_and_a_wrong_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_model_that_fails_at_an_endpoint_says_nothing_about_another_there() {
+    let models = IN_TURN.to_owned() + &IN_TURN.replace("digits", "letters");
+    let bench = bench(&[Does::AnswersFor("letters"), Does::Answers], &models);
+    for _ in 0..50 {
+        bench.send().await.unwrap();
+    }
+    let health = |model: &str| {
+        let explained =
+            bench.gateway.explain(model, None, &InferRequest::default(), &Hints::default());
+        explained.unwrap().candidates[0].health.clone()
+    };
+    assert_eq!((health("digits"), health("letters")), ("ejected".into(), "healthy".into()));
+}
+
+#[tokio::test]
 async fn probes_find_who_is_gone_before_a_request_does() {
     let bench = bench(&[Does::Answers, Does::Answers], DIGITS);
     bench.fake("a").is_ready.store(false, Ordering::Relaxed);
