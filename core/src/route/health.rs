@@ -88,7 +88,20 @@ impl EjectionCap {
     }
 
     fn take_back(&self) {
-        self.ejected.fetch_sub(1, Ordering::Relaxed);
+        // Not below none, were a call reported to another cap than the one that counted it.
+        let mut ejected = self.ejected.load(Ordering::Relaxed);
+        while ejected > 0 {
+            let swapped = self.ejected.compare_exchange_weak(
+                ejected,
+                ejected - 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return,
+                Err(other) => ejected = other,
+            }
+        }
     }
 }
 

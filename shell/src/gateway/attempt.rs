@@ -1,6 +1,7 @@
 //! Asking endpoints: one, another where that can help, two at once where the first is late.
 
 use super::endpoint::{EndpointError, check_answer};
+use super::experiments::InExperiment;
 use super::hints::Ruled;
 use super::member::{Seat, View};
 use super::plan::{ModelPlan, Plan};
@@ -46,18 +47,14 @@ impl Gateway {
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
         let mut journey = self.journey(routes, version, request, hints);
         routes.retries.record_request();
+        let running = routes.experiment.as_deref().filter(|_| journey.taken.version_by == "split");
+        let version = journey.version.clone();
+        let counted = InExperiment::begin(self, running, version.as_deref());
         let answered = self.travel(&mut journey).await;
         let took = self.clock.now().since(journey.context.now);
-        if let Some(running) =
-            routes.experiment.as_ref().filter(|_| journey.taken.version_by == "split")
-        {
-            let result = answered.as_ref().map(|_| took);
-            self.count_in_experiment(running, journey.version.as_deref(), result);
-        }
+        counted.end(answered.as_ref().map(|_| took));
         let response = answered?;
-        let version = journey.version.clone();
         let mut taken = journey.taken;
-        taken.version = version;
         taken.shadows = self.copy_to_shadows(plan, routes, request, &response, took);
         Ok((response, taken))
     }
@@ -94,13 +91,14 @@ impl Gateway {
         Journey {
             routes,
             seats: Arc::clone(only.unwrap_or(&routes.seats)),
-            version,
+            version: version.clone(),
             request,
             wanted: request.outputs.iter().map(|output| output.name.clone()).collect(),
             context,
             blocked: Vec::new(),
             taken: RouteTaken {
                 model: routes.name.clone(),
+                version: version.clone(),
                 version_by,
                 policy: routes.policy_name.name(),
                 ..RouteTaken::default()
@@ -109,10 +107,17 @@ impl Gateway {
     }
 
     async fn travel(&self, journey: &mut Journey<'_>) -> Result<InferResponse, GatewayError> {
+        let deadline = journey.context.now + self.options.timeout.into();
+        // Where nobody knows the version, none is missing: it is the request that is wrong.
+        let mut unknown: Option<EndpointError> = None;
+        let mut all_unknown = true;
         loop {
             let Ok((seat, leave)) = self.choose(journey) else {
-                let (model, taken) = (journey.routes.name.clone(), journey.taken.clone());
-                return Err(GatewayError::NoEndpoint { model, taken: Box::new(taken) });
+                let (model, taken) = (journey.routes.name.clone(), Box::new(journey.taken.clone()));
+                return Err(match unknown.filter(|_| all_unknown) {
+                    Some(error) => GatewayError::Endpoint { error: Box::new(error), taken },
+                    None => GatewayError::NoEndpoint { model, taken },
+                });
             };
             let (name, result) = self.ask_or_hedge(journey, seat, leave).await;
             let error = match result {
@@ -127,18 +132,21 @@ impl Gateway {
             let failed = Failed {
                 attempts: journey.taken.attempts,
                 retryable: error.is_retryable(),
-                deadline: None,
-                expected: None,
+                // An attempt that could not end in time would take that of what else can be done.
+                deadline: Some(deadline),
+                expected: Some(self.options.attempt_timeout.into()),
             };
+            all_unknown &= error.is_unknown();
             if journey.routes.retries.decide(failed, now) != RetryDecision::Retry {
                 let taken = Box::new(journey.taken.clone());
                 // Whoever may be asked instead is asked only where nobody here can answer.
-                return Err(if error.is_retryable() {
+                return Err(if error.is_retryable() && !all_unknown {
                     GatewayError::NoEndpoint { model: journey.routes.name.clone(), taken }
                 } else {
                     GatewayError::Endpoint { error: Box::new(error), taken }
                 });
             }
+            unknown = Some(error);
         }
     }
 
@@ -162,14 +170,18 @@ impl Gateway {
             let seat = journey.seats.get(choice.index).ok_or(NoRoute::AllExcluded)?.clone();
             journey.taken.reason = choice.reason.name();
             journey.taken.admission = choice.admission.name();
-            let health = &seat.health;
-            let call = match choice.admission {
-                Admission::Panic => Ok(health.call_anyway(now)),
-                _ => health.try_call(now),
-            };
             journey.blocked.push(seat.member.id);
-            if let (Ok(call), Some(inside)) = (call, seat.gate.enter()) {
-                return Ok((seat, Leave { call, _inside: inside }));
+            let health = &seat.health;
+            // The gate first: leave to call has to be reported once it is given.
+            let call = seat.gate.enter().and_then(|inside| {
+                let call = match choice.admission {
+                    Admission::Panic => Ok(health.call_anyway(now)),
+                    _ => health.try_call(now),
+                };
+                call.ok().map(|call| Leave { call, _inside: inside })
+            });
+            if let Some(leave) = call {
+                return Ok((seat, leave));
             }
             // Ejected or drained this moment, or probed by others: another one.
         }
@@ -190,8 +202,10 @@ impl Gateway {
             version: version.as_deref(),
             request: journey.request,
             wanted: &wanted,
+            timeout: own_timeout(journey.request),
         };
-        let mut first = pin!(self.ask(&asked, &seat, leave));
+        let visit = Visit::begin(self.clock, journey.routes, &seat, leave);
+        let mut first = pin!(self.ask(&asked, visit));
         let Some(late) = self.hedge_after() else { return (name, first.await) };
         tokio::select! {
             biased;
@@ -205,7 +219,9 @@ impl Gateway {
         journey.taken.attempts += 1;
         journey.taken.hedged = true;
         let other_name = other.member.name.clone();
-        let mut second = pin!(self.ask(&asked, &other, leave));
+        // Begun before it is first polled, so that it is reported in any case.
+        let visit = Visit::begin(self.clock, journey.routes, &other, leave);
+        let mut second = pin!(self.ask(&asked, visit));
         // The first good answer; of two failures the later one is told.
         tokio::select! {
             result = &mut first => match result {
@@ -228,16 +244,19 @@ impl Gateway {
     async fn ask(
         &self,
         asked: &Asked<'_>,
-        seat: &Seat,
-        leave: Leave,
+        mut visit: Visit<'_>,
     ) -> Result<InferResponse, EndpointError> {
-        let member = &*seat.member;
-        let mut visit = Visit::begin(self.clock, asked.routes, seat, leave);
+        let member = &*visit.seat.member;
         let limit = self.options.attempt_timeout;
         let work = member.endpoint.infer(&asked.routes.name, asked.version, asked.request.clone());
         let result = match tokio::time::timeout(limit, work).await {
             Ok(Ok(response)) => {
                 check_answer(&asked.routes.name, asked.wanted, &response).map(|()| response)
+            }
+            Ok(Err(EndpointError::Status { status: 504, message }))
+                if visit.is_past(asked.timeout) =>
+            {
+                Err(EndpointError::Late(message))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(EndpointError::TimedOut(limit)),
@@ -269,6 +288,12 @@ impl Gateway {
     }
 }
 
+/// The timeout that a request brings, in microseconds as in Triton's protocol.
+fn own_timeout(request: &InferRequest) -> Option<tensorforge_core::Duration> {
+    let micros = request.parameters.get("timeout")?.as_u64().filter(|&micros| micros > 0)?;
+    Some(Duration::from_micros(micros).into())
+}
+
 /// Leave to ask an endpoint: of its health, and of its gate, which counts who is inside.
 struct Leave {
     call: Call,
@@ -281,6 +306,8 @@ struct Asked<'a> {
     version: Option<&'a str>,
     request: &'a InferRequest,
     wanted: &'a [String],
+    /// The request's own.
+    timeout: Option<tensorforge_core::Duration>,
 }
 
 /// A request that is at an endpoint. Given up, it says nothing about the endpoint but how long it took at
@@ -297,6 +324,11 @@ impl<'a> Visit<'a> {
     fn begin(clock: Clock, routes: &'a ModelPlan, seat: &'a Seat, leave: Leave) -> Self {
         let there = Some((seat.member.load.begin(), leave));
         Self { clock, routes, seat, began: clock.now(), there }
+    }
+
+    /// Whether a request's own timeout has passed.
+    fn is_past(&self, timeout: Option<tensorforge_core::Duration>) -> bool {
+        timeout.is_some_and(|timeout| self.clock.now().since(self.began) >= timeout)
     }
 
     fn end(&mut self, outcome: Outcome) -> tensorforge_core::Duration {

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tensorforge_core::breaker::Outcome;
+use tensorforge_core::{Dropped, Refused};
 
 /// What an endpoint's work comes to, some time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -55,6 +56,9 @@ pub enum EndpointError {
     /// It answered with something that is no answer to the request.
     #[error("{0}")]
     WrongAnswer(String),
+    /// The request's own timeout passed there, which says nothing about anybody.
+    #[error("{0}")]
+    Late(String),
     /// It did not answer in the time that an attempt has.
     #[error("no answer within {0:?}")]
     TimedOut(std::time::Duration),
@@ -71,10 +75,23 @@ impl EndpointError {
             Self::Service(InferError::Lookup(_)) => true,
             Self::Service(InferError::Request(_)) => false,
             Self::Service(InferError::Run { source, .. }) => match source {
-                RunError::TooManyRows { .. } | RunError::NotJoined { .. } => false,
+                RunError::TooManyRows { .. }
+                | RunError::NotJoined { .. }
+                | RunError::Refused(
+                    Refused::Empty | Refused::TooLarge { .. } | Refused::Priority { .. },
+                )
+                | RunError::Dropped(Dropped::NoMemory) => false,
                 _ => !source.is_late(),
             },
+            Self::Late(_) => false,
         }
+    }
+
+    /// Whether the model or version is not there.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Status { status: 404, .. })
+            || matches!(self, Self::Service(InferError::Lookup(error)) if !matches!(error, LookupError::NotReady { .. }))
     }
 
     /// What it says about the endpoint's health. Overload says nothing, and a bad request speaks for it.
@@ -83,7 +100,7 @@ impl EndpointError {
         match self {
             Self::Unreachable(_) | Self::WrongAnswer(_) | Self::TimedOut(_) => Outcome::Failure,
             // Overload; a circle of gateways, which is nobody's fault in particular.
-            Self::Status { status: 429 | 508, .. } => Outcome::Ignored,
+            Self::Status { status: 429 | 508, .. } | Self::Late(_) => Outcome::Ignored,
             Self::Status { status: 500..=599, .. } => Outcome::Failure,
             Self::Status { .. } => Outcome::Success,
             Self::Service(InferError::Lookup(LookupError::NotReady { .. })) => Outcome::Failure,

@@ -6,8 +6,8 @@ use crate::routing::{ALL_BASIS_POINTS, CheckedExperiment, OnVerdict, Routes, Spl
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use tensorforge_core::Duration;
 use tensorforge_core::route::{Decision, Experiment, Side};
+use tensorforge_core::{Duration, Instant};
 
 /// What an experiment says so far.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -123,9 +123,46 @@ impl Running {
     }
 }
 
+/// A request of a split under way. One that is given up after more time than counts is a failure: else a
+/// version that hangs would have only its successes.
+pub(super) struct InExperiment<'a> {
+    gateway: &'a Gateway,
+    running: Option<&'a Running>,
+    version: Option<&'a str>,
+    began: Instant,
+}
+
+impl<'a> InExperiment<'a> {
+    pub(super) fn begin(
+        gateway: &'a Gateway,
+        running: Option<&'a Running>,
+        version: Option<&'a str>,
+    ) -> Self {
+        Self { gateway, running, version, began: gateway.clock.now() }
+    }
+
+    pub(super) fn end(mut self, result: Result<Duration, &GatewayError>) {
+        if let Some(running) = self.running.take() {
+            self.gateway.count_in_experiment(running, self.version, result);
+        }
+    }
+}
+
+impl Drop for InExperiment<'_> {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        let took = self.gateway.clock.now().since(self.began);
+        if took > running.checked.config.latency_limit {
+            let (model, after) = (running.model.clone(), took.into());
+            let given_up = GatewayError::TimedOut { model, after };
+            self.gateway.count_in_experiment(running, self.version, Err(&given_up));
+        }
+    }
+}
+
 impl Gateway {
     /// Counts what became of a request that a split has sent somewhere, and does what follows.
-    pub(super) fn count_in_experiment(
+    fn count_in_experiment(
         &self,
         running: &Running,
         version: Option<&str>,
@@ -148,26 +185,33 @@ impl Gateway {
             _ => return,
         };
         if running.checked.on_verdict == OnVerdict::Act
-            && let Err(error) = self.send_all_to(model, winner)
+            && let Err(error) = self.send_all_to(running, winner)
         {
             tracing::error!(model, winner, %error, "the verdict is not carried out");
         }
     }
 
-    /// Publishes a table in which every request of the model's split goes to one version.
-    fn send_all_to(&self, model: &str, version: &str) -> Result<(), super::PublishError> {
+    /// Publishes a table in which every request of the model's split goes to one version; unless another
+    /// table has come meanwhile that no longer makes this experiment.
+    fn send_all_to(&self, running: &Running, version: &str) -> Result<(), super::PublishError> {
+        let _alone = lock(&self.publishing);
+        let plan = self.plan.load_full();
+        let current = plan.models.get(&running.model).and_then(|model| model.experiment.as_ref());
+        if !current.is_some_and(|current| std::ptr::eq(&**current, running)) {
+            return Ok(());
+        }
         let mut routes: Routes = self.table.current().written();
-        if let Some(entry) = routes.models.iter_mut().find(|entry| entry.name == model) {
+        if let Some(entry) = routes.models.iter_mut().find(|entry| entry.name == running.model) {
             let basis_points = f64::from(ALL_BASIS_POINTS);
             entry.split = vec![SplitEntry { version: version.to_owned(), basis_points }];
             entry.experiment = None;
         }
-        self.publish(routes).map(|_| ())
+        self.publish_alone(routes).map(|_| ())
     }
 
     /// What the experiments say: the last one of each model.
     #[must_use]
     pub fn experiments(&self) -> Vec<ExperimentFigures> {
-        self.experiments.figures()
+        self.lasting.experiments.figures()
     }
 }

@@ -10,8 +10,8 @@ use tensorforge_core::Instant;
 use tensorforge_core::batch::ModelId;
 use tensorforge_core::breaker::ConfigError;
 use tensorforge_core::route::{
-    Candidate, Candidates, EndpointHealth, EndpointId, EndpointLoad, Health, HealthConfig, Place,
-    stable_hash,
+    Candidate, Candidates, EjectionCap, EndpointHealth, EndpointId, EndpointLoad, Health,
+    HealthConfig, Place, stable_hash,
 };
 
 /// An endpoint and what is known of it. It outlives the table that it came with, as long as the next one
@@ -48,6 +48,13 @@ impl Member {
             models: Mutex::default(),
             config,
         })
+    }
+
+    /// It has left the routes of a model, whose cap counts it no longer.
+    pub(super) fn leave(&self, model: &str, cap: &EjectionCap) {
+        if let Some(health) = lock(&self.models).remove(model) {
+            health.leave(cap);
+        }
     }
 
     /// Its health for one model, which outlives tables.
@@ -100,6 +107,8 @@ impl Seat {
         let plain =
             Candidate { weight: *weight, place: *place, ..Candidate::new(member.id, ModelId(0)) };
         let mut candidate = health.fill(member.load.fill(plain, now), now);
+        // Who could not be reached for a while starts slowly, whatever the model.
+        candidate.ramp = candidate.ramp.min(member.health.ramp(now));
         if member.health.health(now) == Health::Unreachable {
             candidate.health = Health::Unreachable;
         }

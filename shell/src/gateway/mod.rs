@@ -41,9 +41,8 @@ use crate::routing::{
 };
 use answers::Answers;
 use arc_swap::ArcSwap;
-use experiments::Experiments;
 use member::Member;
-use plan::Plan;
+use plan::{Lasting, Plan};
 use shadows::Shadows;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,7 +180,7 @@ pub struct Gateway {
     hedge_after: AtomicU64,
     dropped_annotations: AtomicU64,
     shadows: Arc<Shadows>,
-    experiments: Experiments,
+    lasting: Lasting,
     answers: Option<Answers>,
 }
 
@@ -222,7 +221,7 @@ impl Gateway {
             hedge_after: AtomicU64::new(0),
             dropped_annotations: AtomicU64::new(0),
             shadows: Arc::default(),
-            experiments: Experiments::default(),
+            lasting: Lasting::default(),
             answers,
         })
     }
@@ -234,6 +233,11 @@ impl Gateway {
     /// [`PublishError`]; the table before stays.
     pub fn publish(&self, routes: Routes) -> Result<TableVersion, PublishError> {
         let _alone = lock(&self.publishing);
+        self.publish_alone(routes)
+    }
+
+    /// The same, for whoever holds `publishing`.
+    fn publish_alone(&self, routes: Routes) -> Result<TableVersion, PublishError> {
         let checked = routes.check().map_err(routing::PublishError::from)?;
         let members = self.members(&checked)?;
         let before = self.table.version();
@@ -251,15 +255,20 @@ impl Gateway {
     /// [`PublishError`]; the table before stays.
     pub fn rollback(&self, version: TableVersion) -> Result<TableVersion, PublishError> {
         let _alone = lock(&self.publishing);
+        let before = self.table.version();
         let version = self.table.rollback(version)?;
-        let members = self.members(self.table.current().routes())?;
-        self.put_in_force(&members)?;
+        let members = self.members(self.table.current().routes());
+        members.and_then(|members| Ok(self.put_in_force(&members)?)).inspect_err(|_| {
+            let _ = self.table.rollback(before);
+        })?;
         Ok(version)
     }
 
     fn put_in_force(&self, members: &[Arc<Member>]) -> Result<(), PlanError> {
-        let plan = Plan::new(&self.table.current(), members, &self.experiments, self.clock.now())?;
-        self.plan.store(Arc::new(plan));
+        let plan = Plan::new(&self.table.current(), members, &self.lasting, self.clock.now())?;
+        let plan = Arc::new(plan);
+        let before = self.plan.swap(Arc::clone(&plan));
+        plan.take_leave(&before);
         Ok(())
     }
 
@@ -361,16 +370,15 @@ impl Gateway {
             return self.infer_locally(model, version, request).await;
         };
         let first = self.infer_on(plan, routes, version, &request, hints).await;
-        if let (Ok((response, _)), Some(answers)) = (&first, &self.answers) {
-            answers.keep(version, request, response, self.clock.now());
+        if let (Ok((response, taken)), Some(answers)) = (&first, &self.answers) {
+            answers.keep(taken.version.as_deref(), request, response, self.clock.now());
             return first;
         }
         let Err(GatewayError::NoEndpoint { taken, .. }) = &first else { return first };
         // First what this model answered itself, a while ago; then what another would say.
-        let kept = self
-            .answers
-            .as_ref()
-            .and_then(|answers| answers.lookup(model, version, &request, self.clock.now()));
+        let kept = self.answers.as_ref().and_then(|answers| {
+            answers.lookup(model, taken.version.as_deref(), &request, self.clock.now())
+        });
         if let Some((response, age)) = kept {
             let taken = RouteTaken { stale_ms: Some(age), ..(**taken).clone() };
             return Ok((response, taken));

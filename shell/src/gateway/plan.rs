@@ -2,12 +2,13 @@
 
 use super::experiments::{Experiments, Running};
 use super::member::{Member, Seat, View};
+use crate::concurrency::lock;
 use crate::routing::{
     CheckedEndpoint, CheckedModel, CheckedRule, CheckedShadow, CurrentTable, EndpointGate,
     FilterName, PolicyName, TableVersion,
 };
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tensorforge_core::Instant;
 use tensorforge_core::route::{
     Affinity, EjectionCap, Filter, Gate, Gated, Geographic, Headroom, Latency, LeastRequest,
@@ -17,6 +18,22 @@ use tensorforge_core::route::{
 
 /// The share of a model's endpoints that may be ejected at once, in thousandths.
 const MOST_EJECTED: u16 = 500;
+
+/// What outlives tables, model by model.
+#[derive(Default)]
+pub(super) struct Lasting {
+    pub(super) experiments: Experiments,
+    /// They count what endpoints' health says, which lasts as well.
+    caps: Mutex<HashMap<String, Arc<EjectionCap>>>,
+}
+
+impl Lasting {
+    fn cap(&self, model: &str) -> Arc<EjectionCap> {
+        let mut caps = lock(&self.caps);
+        let cap = caps.entry(model.to_owned());
+        Arc::clone(cap.or_insert_with(|| Arc::new(EjectionCap::new(MOST_EJECTED))))
+    }
+}
 
 /// What one table comes to.
 #[derive(Default)]
@@ -39,7 +56,7 @@ pub(super) struct ModelPlan {
     pub(super) rules: Vec<(CheckedRule, Option<Arc<[Seat]>>)>,
     pub(super) fallbacks: Vec<String>,
     pub(super) shadows: Vec<(Shadow, CheckedShadow)>,
-    pub(super) cap: EjectionCap,
+    pub(super) cap: Arc<EjectionCap>,
     pub(super) retries: Retries,
 }
 
@@ -65,7 +82,7 @@ impl Plan {
     pub(super) fn new(
         table: &CurrentTable,
         members: &[Arc<Member>],
-        experiments: &Experiments,
+        lasting: &Lasting,
         now: Instant,
     ) -> Result<Self, PlanError> {
         let (version, routes) = (table.version(), table.routes());
@@ -77,10 +94,27 @@ impl Plan {
             .collect();
         let mut models = HashMap::new();
         for (name, model) in routes.models() {
-            let plan = ModelPlan::new(name, model, &all, experiments, now)?;
+            let plan = ModelPlan::new(name, model, &all, lasting, now)?;
             models.insert(name.to_owned(), Arc::new(plan));
         }
         Ok(Self { version, models, members: members.to_vec() })
+    }
+}
+
+impl Plan {
+    /// Tells the endpoints that were in `before` and are not here that they have left.
+    pub(super) fn take_leave(&self, before: &Self) {
+        for (name, model) in &before.models {
+            let stays = |seat: &Seat| {
+                let now = self.models.get(name);
+                now.is_some_and(|now| {
+                    now.seats.iter().any(|it| Arc::ptr_eq(&it.member, &seat.member))
+                })
+            };
+            for seat in model.seats.iter().filter(|seat| !stays(seat)) {
+                seat.member.leave(name, &model.cap);
+            }
+        }
     }
 }
 
@@ -89,7 +123,7 @@ impl ModelPlan {
         name: &str,
         model: &CheckedModel,
         all: &[Entry<'_>],
-        experiments: &Experiments,
+        lasting: &Lasting,
         now: Instant,
     ) -> Result<Self, PlanError> {
         let wrong = |problem: String| PlanError { model: name.to_owned(), problem };
@@ -131,11 +165,11 @@ impl ModelPlan {
             policy: policy(model),
             seats,
             split,
-            experiment: model.experiment.as_ref().and_then(|it| experiments.of(name, it)),
+            experiment: model.experiment.as_ref().and_then(|it| lasting.experiments.of(name, it)),
             rules: model.rules.iter().map(rule).collect(),
             fallbacks: model.fallbacks.clone(),
             shadows,
-            cap: EjectionCap::new(MOST_EJECTED),
+            cap: lasting.cap(name),
             retries,
         })
     }

@@ -413,6 +413,89 @@ async fn a_model_that_fails_at_an_endpoint_says_nothing_about_another_there() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_was_ejected_leaves_its_cap_as_it_was() {
+    let bench = bench(&[down(), Does::Answers], IN_TURN);
+    let cap = || bench.gateway.plan.load().models["digits"].cap.ejected();
+    for _ in 0..30 {
+        bench.send().await.unwrap();
+    }
+    assert_eq!(cap(), 1);
+    bench.publish(&(entry("a") + &entry("b") + IN_TURN)).unwrap();
+    assert_eq!(cap(), 1, "the same endpoints are counted by the same cap");
+    bench.publish(&(entry("b") + IN_TURN)).unwrap();
+    assert_eq!(cap(), 0, "whoever has left is not counted");
+    bench.publish(&(entry("a") + &entry("b") + IN_TURN)).unwrap();
+    for _ in 0..30 {
+        bench.send().await.unwrap();
+    }
+    assert_eq!(cap(), 1, "it is met, and ejected, anew");
+}
+
+#[tokio::test]
+async fn a_version_that_nobody_has_is_not_found_and_no_fallback_is_asked() {
+    let models = IN_TURN.replace("policy", "fallbacks = [\"small\"]\npolicy")
+        + "[[models]]\nname = \"small\"\nendpoints = [\"c\"]\n";
+    let missing = Does::Says(status(404));
+    let bench = bench(&[missing.clone(), missing.clone(), Does::Answers], &models);
+    *lock(&bench.fake("c").does) = missing;
+    let error = bench.send().await.unwrap_err();
+    let GatewayError::Endpoint { error, .. } = error else { panic!("{error}") };
+    assert_eq!(*error, status(404));
+}
+
+#[tokio::test]
+async fn a_request_whose_own_time_is_over_speaks_against_nobody() {
+    let bench = bench(&[Does::Says(status(504)), Does::Says(status(504))], IN_TURN);
+    for _ in 0..50 {
+        let error = bench.send_with(json!({ "timeout": 1 }), &[]).await.unwrap_err();
+        let GatewayError::Endpoint { error, taken } = error else { panic!("{error}") };
+        assert_eq!((*error, taken.attempts), (EndpointError::Late("planted 504".into()), 1));
+    }
+    let explained =
+        bench.gateway.explain("digits", None, &InferRequest::default(), &Hints::default()).unwrap();
+    assert!(explained.candidates.iter().all(|candidate| candidate.health == "healthy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_hang_leave_time_for_an_earlier_answer() {
+    let bench = bench(&[Does::Answers, Does::Answers, Does::Answers], DIGITS);
+    bench.send().await.unwrap();
+    for name in ["a", "b", "c"] {
+        *lock(&bench.fake(name).does) = Does::Hangs;
+    }
+    let (_, taken) = bench.send().await.unwrap();
+    assert!(taken.stale_ms.is_some(), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_of_the_version_that_the_request_would_have_got() {
+    let models = IN_TURN.to_owned()
+        + "rules = [{ header = \"x-canary\", version = \"2\" }]\n\
+                  split = [{ version = \"1\", basis_points = 10000 }]\n";
+    let bench = bench(&[Does::Answers], &models);
+    bench.send().await.unwrap();
+    let canary = [("x-canary", "yes")];
+    bench.send_with(json!({}), &canary).await.unwrap();
+    *lock(&bench.fake("a").does) = down();
+    assert_eq!(bench.send().await.unwrap().0.model_version, "1");
+    assert_eq!(bench.send_with(json!({}), &canary).await.unwrap().0.model_version, "2");
+}
+
+#[tokio::test]
+async fn a_verdict_does_not_undo_a_table_that_came_meanwhile() {
+    let bench = bench(&[Does::Fails("2")], EXPERIMENT);
+    let old = bench.gateway.plan.load_full();
+    let routes = Arc::clone(&old.models["digits"]);
+    bench.publish(&(entry("a") + DIGITS)).unwrap();
+    // Requests that are still on their way by the table before reach the verdict.
+    let request = InferRequest::default();
+    while bench.gateway.experiments()[0].verdict == "continue" {
+        let _ = bench.gateway.infer_on(&old, &routes, None, &request, &Hints::default()).await;
+    }
+    assert_eq!(bench.gateway.table().version(), TableVersion(2));
+}
+
+#[tokio::test]
 async fn probes_find_who_is_gone_before_a_request_does() {
     let bench = bench(&[Does::Answers, Does::Answers], DIGITS);
     bench.fake("a").is_ready.store(false, Ordering::Relaxed);

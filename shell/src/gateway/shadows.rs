@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tensorforge_core::Duration;
-use tensorforge_core::route::{RouteContext, ShadowSkip};
+use tensorforge_core::route::{RouteContext, ShadowCopy, ShadowSkip};
 
 /// Requests per endpoint from which on a model counts as fully loaded, for its shadows.
 const FULL_LOAD: u32 = 64;
@@ -113,6 +113,7 @@ impl Gateway {
                     // Shares the tensors' memory.
                     let primary = tolerance.map(|_| primary.clone());
                     let clock = self.clock;
+                    let budget = Budget { routes: Arc::clone(&routes), place, copy: Some(copy) };
                     tokio::spawn(async move {
                         reports.note(&routes.name, &name, |counted| counted.copies += 1);
                         let began = clock.now();
@@ -133,9 +134,7 @@ impl Gateway {
                                 counted.report.record(comparison, took, shadow_took);
                             }
                         });
-                        if let Some((state, _)) = routes.shadows.get(place) {
-                            state.finish(copy);
-                        }
+                        drop(budget);
                     });
                 }
                 Err(ShadowSkip::NotDrawn) => {}
@@ -170,6 +169,23 @@ impl Gateway {
                 Err(_) => Err(EndpointError::TimedOut(limit)),
             }
         })
+    }
+}
+
+/// A copy's place in its shadow's budget, given back whatever becomes of it.
+struct Budget {
+    routes: Arc<ModelPlan>,
+    place: usize,
+    copy: Option<ShadowCopy>,
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if let (Some((state, _)), Some(copy)) =
+            (self.routes.shadows.get(self.place), self.copy.take())
+        {
+            state.finish(copy);
+        }
     }
 }
 

@@ -107,6 +107,7 @@ impl From<GatewayError> for ApiError {
                 EndpointError::Status { status, .. } => {
                     StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
                 }
+                EndpointError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             },
             GatewayError::UnknownModel(_) => StatusCode::NOT_FOUND,
