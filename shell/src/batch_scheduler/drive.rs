@@ -7,7 +7,7 @@
 use super::count::PartTimes;
 use super::known::{Audit, Known};
 use super::recorded::Recorded;
-use super::signatures::{Alike, Signatures};
+use super::signatures::{Alike, MOST_KINDS, Signatures};
 use super::watch::Watched;
 use super::{MAX_QUEUED, RunError};
 use crate::clock::Clock;
@@ -263,6 +263,11 @@ impl Shared {
             // Nobody listens when the sender has gone; then nothing is lost.
             let _ = pending.reply.send(Err(error));
         }
+        for pending in actions.of_too_many_kinds.drain(..) {
+            let error = RunError::TooManyKinds { most: MOST_KINDS };
+            pending.failed(now, error.fail_reason());
+            let _ = pending.reply.send(Err(error));
+        }
         for (queued, why) in actions.released.drain(..) {
             let error = match why {
                 Dropped::Failed(_) => error.clone().unwrap_or(RunError::Dropped(why)),
@@ -352,8 +357,16 @@ impl State {
             pending.failed(now, FailReason::Canceled);
             return self.wake;
         }
-        let signature =
-            pending.alike.take().map_or(ALL_ALIKE, |alike| self.signatures.acquire(alike));
+        let signature = match pending.alike.take() {
+            None => ALL_ALIKE,
+            Some(alike) => match self.signatures.acquire(alike) {
+                Some(number) => number,
+                None => {
+                    actions.of_too_many_kinds.push(pending);
+                    return self.wake;
+                }
+            },
+        };
         let bytes = pending.inputs.iter().map(|input| input.data().len() as u64).sum();
         let request = Request {
             key: BatchKey { model: pending.model.id, signature },
@@ -402,6 +415,7 @@ fn tell(notice: &Notice) {
 pub(super) struct Actions {
     pub(super) jobs: Vec<Job>,
     refused: Vec<(BoxedRequest, Refused)>,
+    of_too_many_kinds: Vec<BoxedRequest>,
     /// Kept until the lock is released: freeing large tensors takes its time.
     released: Vec<(Queued<BoxedRequest>, Dropped)>,
     /// Signatures of the requests that are done with.

@@ -37,6 +37,15 @@ pub enum RunError {
         /// The most rows of one request.
         most: usize,
     },
+    /// Requests of the model wait in as many different shapes, or with as many different parameters of
+    /// `batch_by`, as may.
+    #[error(
+        "requests of {most} different kinds wait for the model already: shapes, or parameters of batch_by"
+    )]
+    TooManyKinds {
+        /// How many may.
+        most: usize,
+    },
     /// It ran in parts whose answers do not fit together.
     #[error("the request ran in parts, and their answers cannot be put together: {message}")]
     NotJoined {
@@ -64,6 +73,7 @@ impl RunError {
             | Self::Hung { .. }
             | Self::NotJoined { .. } => FailReason::Backend,
             Self::TooManyRows { .. } => FailReason::Invalid,
+            Self::TooManyKinds { .. } => FailReason::QueueFull,
             Self::Stopped => FailReason::Draining,
         }
     }
@@ -86,7 +96,7 @@ impl RunError {
             Self::Dropped(why) => {
                 matches!(why, Dropped::Displaced { .. } | Dropped::CircuitOpen { .. })
             }
-            Self::Stopped => true,
+            Self::Stopped | Self::TooManyKinds { .. } => true,
             _ => false,
         }
     }

@@ -463,5 +463,9 @@ fn alike(model: &LoadedModel, inputs: &[Tensor], parameters: &Parameters) -> Opt
         true => String::new(),
         false => serde_json::Value::Object(parameters.clone()).to_string(),
     };
-    (!shapes.is_empty() || !parameters.is_empty()).then_some(Alike { shapes, parameters })
+    (!shapes.is_empty() || !parameters.is_empty()).then_some(Alike {
+        model: model.id.0,
+        shapes,
+        parameters,
+    })
 }

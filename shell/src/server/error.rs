@@ -139,6 +139,7 @@ fn run_status(error: &RunError) -> (StatusCode, Option<Duration>) {
         RunError::TooManyRows { .. } | RunError::Dropped(NoMemory) => {
             (StatusCode::BAD_REQUEST, None)
         }
+        RunError::TooManyKinds { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
         RunError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, None),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
     }
@@ -181,6 +182,7 @@ mod batch_scheduler {
             (RunError::Dropped(Dropped::Expired), 504, None),
             (RunError::Dropped(Dropped::NoMemory), 400, None),
             (RunError::TooManyRows { most: 1 }, 400, None),
+            (RunError::TooManyKinds { most: 1 }, 429, Some("1")),
             (RunError::Hung { after: std::time::Duration::from_secs(1) }, 504, None),
         ] {
             let source = error.clone();
