@@ -3,18 +3,16 @@
 //!
 //! `cargo bench --bench routing_table`, about twelve seconds; `-- --help` names the options.
 
-#[path = "routing_table/arguments.rs"]
-mod arguments;
 #[path = "routing_table/load.rs"]
 mod load;
 
 use serde_json::json;
 use std::time::Duration;
+use tensorforge_benches::arguments::Arguments;
 use tensorforge_benches::median;
 use tensorforge_benches::report::Report;
 use tensorforge_benches::target::Target;
 
-use arguments::Arguments;
 use load::{Figures, Table, Writer};
 
 const READERS: usize = 8;
@@ -22,7 +20,10 @@ const READERS: usize = 8;
 const WANTED: f64 = 0.95;
 
 fn main() {
-    let arguments = Arguments::read();
+    let arguments = Arguments::read(
+        "routing_table",
+        "The routing table under eight readers, quiet and swapped a thousand times a second.",
+    );
     let (rounds, millis) = if arguments.quick { (1, 30) } else { (30, 60) };
     let duration = Duration::from_millis(millis);
     let cases: Vec<(Table, Writer)> = Table::ALL

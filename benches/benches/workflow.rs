@@ -3,8 +3,6 @@
 //!
 //! `cargo bench --bench workflow`, about half a minute; `-- --help` names the options.
 
-#[path = "workflow/arguments.rs"]
-mod arguments;
 #[path = "workflow/engines.rs"]
 mod engines;
 #[path = "workflow/load.rs"]
@@ -14,11 +12,11 @@ mod one_lock;
 
 use serde_json::json;
 use std::time::Duration;
+use tensorforge_benches::arguments::Arguments;
 use tensorforge_benches::median;
 use tensorforge_benches::report::Report;
 use tensorforge_benches::target::Target;
 
-use arguments::Arguments;
 use engines::{Kind, Row};
 use load::Load;
 
@@ -26,7 +24,10 @@ const THREADS: [usize; 4] = [1, 2, 4, 8];
 const ENTITIES: usize = 10_000;
 
 fn main() {
-    let arguments = Arguments::read();
+    let arguments = Arguments::read(
+        "workflow",
+        "The workflow engine against one behind a single lock, in one run.",
+    );
     let (rounds, millis) = if arguments.quick { (1, 20) } else { (7, 150) };
     let mut report = Report::default();
     if !arguments.json {

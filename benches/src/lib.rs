@@ -1,5 +1,6 @@
-//! What benches share: a clock, figures of several rounds, what was asked of them, and the report.
+//! What benches share: a command line, a clock, figures of several rounds, what was asked of them, and the report.
 
+pub mod arguments;
 pub mod clock;
 pub mod report;
 pub mod target;
