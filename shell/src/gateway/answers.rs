@@ -60,6 +60,11 @@ impl Answers {
         }
     }
 
+    /// Forgets the answers of a model: another one may stand behind its versions now.
+    pub(super) fn forget(&self, model: &str) {
+        self.cache.forget_model(model, None);
+    }
+
     /// The answer that was given to an equal request, and its age in milliseconds.
     pub(super) fn lookup(
         &self,

@@ -171,7 +171,7 @@ impl Gateway {
             journey.taken.reason = choice.reason.name();
             journey.taken.admission = choice.admission.name();
             journey.blocked.push(seat.member.id);
-            let health = &seat.health;
+            let health = &seat.model.health;
             // The gate first: leave to call has to be reported once it is given.
             let call = seat.gate.enter().and_then(|inside| {
                 let call = match choice.admission {
@@ -348,7 +348,7 @@ impl<'a> Visit<'a> {
         };
         self.seat.member.load.finish(in_flight, told, now);
         let endpoints = u32::try_from(self.routes.seats.len()).unwrap_or(u32::MAX);
-        self.seat.health.report(call, outcome, &self.routes.cap, endpoints, now);
+        self.seat.model.health.report(call, outcome, &self.routes.cap, endpoints, now);
         took
     }
 }

@@ -54,6 +54,8 @@ pub struct Explained {
     pub latency_ms: Option<f64>,
     /// Why it could not be chosen, if so.
     pub excluded: Option<&'static str>,
+    /// What is wrong with it, where it cannot be chosen for that.
+    pub problem: Option<&'static str>,
     /// What it costs, by the policy's own measure, where it was looked at.
     pub cost: Option<u64>,
 }
@@ -82,7 +84,8 @@ impl Gateway {
         let choice = routes.policy.choose(&context, &view, &mut notes).ok();
         let candidates = (0..view.count()).filter_map(|index| {
             let candidate = view.candidate(index)?;
-            let Member { name, url, .. } = &*view.seats.get(index)?.member;
+            let seat = view.seats.get(index)?;
+            let Member { name, url, .. } = &*seat.member;
             let excluded = notes.excluded.iter().find(|(at, _)| *at == index);
             let cost = notes.costs.iter().find(|(at, _)| *at == index);
             Some(Explained {
@@ -93,6 +96,10 @@ impl Gateway {
                 outstanding: candidate.outstanding,
                 latency_ms: candidate.latency.map(|latency| latency.as_nanos() as f64 / 1e6),
                 excluded: excluded.map(|(_, why)| why.name()),
+                problem: seat
+                    .model
+                    .is_odd()
+                    .then_some("its model takes or gives other tensors than that of the others"),
                 cost: cost.map(|&(_, cost)| cost),
             })
         });

@@ -2,9 +2,12 @@
 
 use super::endpoint::Endpoint;
 use crate::concurrency::lock;
+use crate::contracts::ModelMetadata;
+use crate::models::TensorSpec;
 use crate::routing::{CheckedEndpoint, EndpointGate};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tensorforge_core::Instant;
 use tensorforge_core::batch::ModelId;
@@ -25,8 +28,47 @@ pub(super) struct Member {
     /// What probes say.
     pub(super) health: EndpointHealth,
     /// What requests say, model by model: one that fails there says nothing about another.
-    models: Mutex<HashMap<String, Arc<EndpointHealth>>>,
+    models: Mutex<HashMap<String, Arc<AtEndpoint>>>,
     config: HealthConfig,
+}
+
+/// What is known of a model at an endpoint.
+pub(super) struct AtEndpoint {
+    /// What requests say.
+    pub(super) health: EndpointHealth,
+    /// What it takes and gives there, once that was told.
+    signature: Mutex<Option<Arc<Signature>>>,
+    /// It is not what the other endpoints say: another model of that name.
+    is_odd: AtomicBool,
+}
+
+/// A model's inputs and outputs, in its newest version there.
+#[derive(PartialEq, Eq)]
+pub(super) struct Signature {
+    pub(super) version: Option<String>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+}
+
+impl AtEndpoint {
+    pub(super) fn signature(&self) -> Option<Arc<Signature>> {
+        lock(&self.signature).clone()
+    }
+
+    pub(super) fn set_signature(&self, metadata: ModelMetadata) {
+        let ModelMetadata { mut versions, inputs, outputs, .. } = metadata;
+        let signature = Signature { version: versions.pop(), inputs, outputs };
+        *lock(&self.signature) = Some(Arc::new(signature));
+    }
+
+    pub(super) fn is_odd(&self) -> bool {
+        self.is_odd.load(Ordering::Relaxed)
+    }
+
+    /// Whether that is new.
+    pub(super) fn set_odd(&self, is_odd: bool) -> bool {
+        self.is_odd.swap(is_odd, Ordering::Relaxed) != is_odd
+    }
 }
 
 impl Member {
@@ -52,21 +94,30 @@ impl Member {
 
     /// It has left the routes of a model, whose cap counts it no longer.
     pub(super) fn leave(&self, model: &str, cap: &EjectionCap) {
-        if let Some(health) = lock(&self.models).remove(model) {
-            health.leave(cap);
+        if let Some(known) = lock(&self.models).remove(model) {
+            known.health.leave(cap);
         }
     }
 
-    /// Its health for one model, which outlives tables.
-    fn health_for(&self, model: &str, now: Instant) -> Result<Arc<EndpointHealth>, ConfigError> {
+    /// What it is asked again, after it could not be reached: another program may be there now.
+    pub(super) fn forget_signatures(&self) {
+        lock(&self.models).values().for_each(|known| *lock(&known.signature) = None);
+    }
+
+    /// What is known of one model there, which outlives tables.
+    fn known_of(&self, model: &str, now: Instant) -> Result<Arc<AtEndpoint>, ConfigError> {
         let mut models = lock(&self.models);
         if let Some(known) = models.get(model) {
             return Ok(Arc::clone(known));
         }
         let seed = self.id.0 ^ stable_hash(model.as_bytes());
-        let health = Arc::new(EndpointHealth::new(self.config, seed, now)?);
-        models.insert(model.to_owned(), Arc::clone(&health));
-        Ok(health)
+        let known = Arc::new(AtEndpoint {
+            health: EndpointHealth::new(self.config, seed, now)?,
+            signature: Mutex::default(),
+            is_odd: AtomicBool::new(false),
+        });
+        models.insert(model.to_owned(), Arc::clone(&known));
+        Ok(known)
     }
 }
 
@@ -77,13 +128,13 @@ impl fmt::Debug for Member {
 }
 
 /// A member as one table has it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Seat {
     pub(super) member: Arc<Member>,
     /// Open unless it drains or has left; counts who is inside.
     pub(super) gate: Arc<EndpointGate>,
-    /// What requests for the model say.
-    pub(super) health: Arc<EndpointHealth>,
+    /// What is known of the model there.
+    pub(super) model: Arc<AtEndpoint>,
     weight: u16,
     place: Place,
 }
@@ -97,16 +148,17 @@ impl Seat {
         now: Instant,
     ) -> Result<Self, ConfigError> {
         let [region, zone, rack, host] = entry.place;
-        let health = member.health_for(model, now)?;
+        let model = member.known_of(model, now)?;
         let place = Place { region, zone, rack, host };
-        Ok(Self { member, gate, health, weight: entry.weight, place })
+        Ok(Self { member, gate, model, weight: entry.weight, place })
     }
 
     fn candidate(&self, now: Instant) -> Candidate {
-        let Self { member, gate, health, weight, place } = self;
-        let plain =
-            Candidate { weight: *weight, place: *place, ..Candidate::new(member.id, ModelId(0)) };
-        let mut candidate = health.fill(member.load.fill(plain, now), now);
+        let Self { member, gate, model, weight, place } = self;
+        // Another model of that name gets nothing, as if it had no weight.
+        let weight = if model.is_odd() { 0 } else { *weight };
+        let plain = Candidate { weight, place: *place, ..Candidate::new(member.id, ModelId(0)) };
+        let mut candidate = model.health.fill(member.load.fill(plain, now), now);
         // Who could not be reached for a while starts slowly, whatever the model.
         candidate.ramp = candidate.ramp.min(member.health.ramp(now));
         if member.health.health(now) == Health::Unreachable {
@@ -120,7 +172,7 @@ impl Seat {
 }
 
 /// The endpoints of a model, with their figures of the moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct View {
     pub(super) seats: Arc<[Seat]>,
     pub(super) now: Instant,

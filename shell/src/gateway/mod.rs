@@ -298,6 +298,13 @@ impl Gateway {
         Ok(members)
     }
 
+    /// Forgets the answers that were kept of a model, as another one stands behind its versions now.
+    pub fn forget_answers(&self, model: &str) {
+        if let Some(answers) = &self.answers {
+            answers.forget(model);
+        }
+    }
+
     /// The table: its versions, and what is written in it.
     #[must_use]
     pub const fn table(&self) -> &RouteTable {

@@ -15,6 +15,8 @@ enum Does {
     AnswersFor(&'static str),
     LosesOutputs,
     Says(EndpointError),
+    /// As `Answers`, with a model of other inputs.
+    IsAnother,
     /// Requests for this version; the others are answered.
     Fails(&'static str),
     Hangs,
@@ -63,7 +65,7 @@ impl Endpoint for Fake {
         };
         let output = || vec![Tensor::from_f32("y", vec![1], &[1.0])];
         match does {
-            Does::Answers => Box::pin(ready(Ok(answer(model, output())))),
+            Does::Answers | Does::IsAnother => Box::pin(ready(Ok(answer(model, output())))),
             Does::AnswersFor(other) => Box::pin(ready(Ok(answer(other, output())))),
             Does::LosesOutputs => Box::pin(ready(Ok(answer(model, Vec::new())))),
             Does::Says(error) => Box::pin(ready(Err(error))),
@@ -78,14 +80,20 @@ impl Endpoint for Fake {
         model: &'a str,
         _version: Option<&'a str>,
     ) -> Answer<'a, Result<ModelMetadata, EndpointError>> {
+        let does = lock(&self.does).clone();
+        let width = if matches!(does, Does::IsAnother) { 3 } else { 64 };
+        let input = crate::models::TensorSpec {
+            name: "x".into(),
+            datatype: crate::models::DataType::Fp32,
+            shape: vec![-1, width],
+        };
         let metadata = ModelMetadata {
             name: model.to_owned(),
             versions: vec!["1".into()],
             platform: "fake".into(),
-            inputs: Vec::new(),
+            inputs: vec![input],
             outputs: Vec::new(),
         };
-        let does = lock(&self.does).clone();
         Box::pin(ready(match does {
             Does::Says(error) => Err(error),
             _ => Ok(metadata),
@@ -511,6 +519,39 @@ async fn probes_find_who_is_gone_before_a_request_does() {
         bench.gateway.probe().await;
     }
     assert_eq!(bench.send().await.unwrap().1.excluded, []);
+}
+
+#[tokio::test]
+async fn an_endpoint_with_another_model_of_that_name_gets_nothing() {
+    let bench = bench(&[Does::Answers, Does::IsAnother, Does::Answers], IN_TURN);
+    bench.gateway.probe().await;
+    for _ in 0..30 {
+        let (_, taken) = bench.send().await.unwrap();
+        assert_eq!(taken.excluded, [("b".to_owned(), "zero_weight")]);
+    }
+    assert_eq!(bench.fake("b").asked(), 0);
+    let explained =
+        bench.gateway.explain("digits", None, &InferRequest::default(), &Hints::default()).unwrap();
+    let problem = explained.candidates[1].problem.unwrap();
+    assert!(problem.contains("other tensors"), "{problem}");
+    // It is asked again once it was away.
+    *lock(&bench.fake("b").does) = Does::Answers;
+    for is_ready in [false, true] {
+        bench.fake("b").is_ready.store(is_ready, Ordering::Relaxed);
+        for _ in 0..3 {
+            bench.gateway.probe().await;
+        }
+    }
+    assert_eq!(bench.send().await.unwrap().1.excluded, []);
+}
+
+#[tokio::test]
+async fn answers_of_a_model_are_forgotten_when_it_is_another() {
+    let bench = bench(&[Does::Answers], DIGITS);
+    bench.send().await.unwrap();
+    bench.gateway.forget_answers("digits");
+    *lock(&bench.fake("a").does) = down();
+    assert!(matches!(bench.send().await, Err(GatewayError::NoEndpoint { .. })));
 }
 
 #[tokio::test]

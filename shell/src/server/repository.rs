@@ -71,8 +71,10 @@ pub(super) async fn load(
             _ => return Err(unknown_parameter(name, "load", "config")),
         }
     }
-    let service = Arc::clone(&app.service);
-    Ok(blocking(move || service.load(&target.model, sent)).await??)
+    let (service, model) = (Arc::clone(&app.service), target.model.clone());
+    blocking(move || service.load(&model, sent)).await??;
+    forget_answers(&app, &target);
+    Ok(())
 }
 
 pub(super) async fn unload(
@@ -92,8 +94,17 @@ pub(super) async fn unload(
             _ => return Err(unknown_parameter(name, "unload", "unload_dependents")),
         }
     }
-    let service = Arc::clone(&app.service);
-    Ok(blocking(move || service.unload(&target.model)).await??)
+    let (service, model) = (Arc::clone(&app.service), target.model.clone());
+    blocking(move || service.unload(&model)).await??;
+    forget_answers(&app, &target);
+    Ok(())
+}
+
+/// What a gateway here kept of a model is of the one before.
+fn forget_answers(app: &App, target: &Target) {
+    if let Some(gateway) = &app.gateway {
+        gateway.forget_answers(&target.model);
+    }
 }
 
 fn unknown_parameter(name: &str, what: &str, known: &str) -> ApiError {
