@@ -167,6 +167,24 @@ impl Client {
         self.parse(&answer)
     }
 
+    /// Sends a JSON document, or none, and reads the one that comes back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        document: Option<&serde_json::Value>,
+    ) -> Result<T, ClientError> {
+        let body = |document: &serde_json::Value| Body {
+            bytes: document.to_string().into(),
+            header_length: None,
+        };
+        let answer = self.send(method, path, document.map(body).as_ref()).await?;
+        self.parse(&answer)
+    }
+
     /// `POST`s a JSON document and reads the one that comes back.
     ///
     /// # Errors
@@ -176,9 +194,7 @@ impl Client {
         path: &str,
         document: &serde_json::Value,
     ) -> Result<T, ClientError> {
-        let body = Body { bytes: document.to_string().into(), header_length: None };
-        let answer = self.send(Method::POST, path, Some(&body)).await?;
-        self.parse(&answer)
+        self.ask(Method::POST, path, Some(document)).await
     }
 
     /// `POST`s a JSON document; what comes back is left.
@@ -352,6 +368,18 @@ pub fn infer_path(model: &str, version: Option<&str>) -> String {
 #[must_use]
 pub fn repository_path(model: &str, action: &str) -> String {
     format!("/v2/repository/models/{}/{action}", escape(model))
+}
+
+/// The path of an endpoint in a server's table of routes.
+#[must_use]
+pub fn endpoint_path(name: &str) -> String {
+    format!("/v2/routes/endpoints/{}", escape(name))
+}
+
+/// The path of a model's split in a server's table of routes.
+#[must_use]
+pub fn split_path(model: &str) -> String {
+    format!("/v2/routes/models/{}/split", escape(model))
 }
 
 /// Escapes what has a meaning in a path, or none in a URL (RFC 3986, section 2.1).

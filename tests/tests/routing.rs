@@ -187,6 +187,67 @@ mod routing {
     }
 
     #[test]
+    fn a_server_is_replaced_by_another_without_losing_a_request() {
+        let (old, new) = (Server::start(&BACKEND), Server::start(&BACKEND));
+        let table = table(&[("old", &old)], "");
+        let file = table.path().to_str().unwrap();
+        let gateway = Server::start(&["--models", "/nonexistent", "--routes", file, "--admin"]);
+        let routes = |arguments: &[&str]| {
+            let all = [&["--json", "routes"], arguments, &["--url", gateway.url()]].concat();
+            let ran = run(&all);
+            assert!(ran.status.success(), "{ran:?}");
+            serde_json::from_slice::<Value>(&ran.stdout).unwrap()
+        };
+        let (over, failed) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let answer = post(&gateway, &image());
+                        if answer.status != 200 {
+                            failed.lock().unwrap().push(answer.error());
+                        }
+                    }
+                });
+            }
+            let work_on = |server: &Server| {
+                let enough = answered(server) + 20;
+                while answered(server) < enough {
+                    std::thread::yield_now();
+                }
+            };
+            work_on(&old);
+            routes(&["join", "new", new.url()]);
+            work_on(&new);
+            let drained = routes(&["drain", "old", "--wait", "30s"]);
+            let standing = &drained["standings"][0];
+            assert_eq!((&standing["name"], &standing["drained"]), (&"old".into(), &true.into()));
+            let last = answered(&old);
+            work_on(&new);
+            assert_eq!(answered(&old), last, "nothing went there after it was drained");
+            let left = routes(&["leave", "old"]);
+            assert_eq!(left["routes"]["endpoints"].as_array().unwrap().len(), 1);
+            old.signal("KILL");
+            work_on(&new);
+            over.store(true, Ordering::Relaxed);
+        });
+        let failed = failed.into_inner().unwrap();
+        assert!(failed.is_empty(), "{} failed, such as: {}", failed.len(), failed[0]);
+
+        let split = routes(&["split", "digits", "1=99.99", "2=0.01"]);
+        let parts = &split["routes"]["models"][0]["split"];
+        assert_eq!(
+            (&parts[0]["basis_points"], &parts[1]["basis_points"]),
+            (&9_999.0.into(), &1.0.into())
+        );
+        let wrong = run(&["routes", "split", "digits", "1=60", "--url", gateway.url()]);
+        assert!(String::from_utf8_lossy(&wrong.stderr).contains("digits"), "{wrong:?}");
+        let old_version =
+            run(&["routes", "publish", file, "--if-version", "1", "--url", gateway.url()]);
+        assert!(String::from_utf8_lossy(&old_version.stderr).contains("not 1"), "{old_version:?}");
+    }
+
+    #[test]
     fn explain_shows_the_candidates_and_check_names_the_mistake() {
         let (a, b) = (Server::start(&BACKEND), Server::start(&BACKEND));
         let table = table(&[("a", &a), ("b", &b)], "policy = \"round_robin\"");

@@ -1,5 +1,8 @@
 //! `tensorforge routes`: what a table of routes says, and where a request would go; and the table of a
-//! server (`serve --routes`).
+//! server (`serve --routes`), which can be changed.
+
+mod change;
+mod show;
 
 use super::output::table;
 use super::remote::{ServerArgs, block_on};
@@ -24,10 +27,17 @@ pub(super) struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Check(CheckArgs),
+    /// Show the table of a server, how its endpoints stand, and the versions that it can go back to
     Show(ShowArgs),
-    Publish(PublishArgs),
-    Rollback(RollbackArgs),
+    Publish(change::PublishArgs),
+    Rollback(change::RollbackArgs),
+    Join(change::JoinArgs),
+    Drain(change::DrainArgs),
+    Leave(change::LeaveArgs),
+    Split(change::SplitArgs),
+    /// Show what shadows answered beside their primaries
     Shadows(ShowArgs),
+    /// Show what experiments say so far: both versions, how sure it is, the verdict
     Experiments(ShowArgs),
     Explain(ExplainArgs),
 }
@@ -46,36 +56,8 @@ struct CheckArgs {
     file: PathBuf,
 }
 
-/// Show the table of a server, and the versions that it can go back to; or what its shadows answered
 #[derive(clap::Args, Debug)]
 struct ShowArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Put a table in force on a server (serve --admin)
-#[derive(clap::Args, Debug)]
-#[command(after_help = "\
-Examples:
-  tensorforge routes publish routes.toml --url http://127.0.0.1:8000
-
-The server's own file does not change; when it does, it is published over this.")]
-struct PublishArgs {
-    /// The table, TOML or JSON
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Put an earlier version of a server's table in force again (serve --admin)
-#[derive(clap::Args, Debug)]
-struct RollbackArgs {
-    /// The version, as `routes show` lists them
-    #[arg(value_name = "VERSION")]
-    version: u64,
-
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -124,17 +106,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
         Command::Check(args) => check(args, *output),
         Command::Show(args) => {
             let table = block_on(async { Ok(args.server.client().get("/v2/routes").await?) })?;
-            show(&table, *output);
+            show::show(&table, *output);
             Ok(())
         }
-        Command::Publish(args) => {
-            let routes = serde_json::json!(read(&args.file)?);
-            change(&args.server, "/v2/routes", &routes, *output)
-        }
-        Command::Rollback(args) => {
-            let version = serde_json::json!({ "version": args.version });
-            change(&args.server, "/v2/routes/rollback", &version, *output)
-        }
+        Command::Publish(args) => change::publish(args, *output),
+        Command::Rollback(args) => change::rollback(args, *output),
+        Command::Join(args) => change::join(args, *output),
+        Command::Drain(args) => change::drain(args, *output),
+        Command::Leave(args) => change::leave(args, *output),
+        Command::Split(args) => change::split(args, *output),
         Command::Shadows(args) => block_on(shadows(args, *output)),
         Command::Experiments(args) => block_on(experiments(args, *output)),
         Command::Explain(args) => block_on(explain(args, *output)),
@@ -153,47 +133,6 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CliError> {
         output.text(&format!("{name} can be served: {models} models over {endpoints} endpoints"));
     }
     Ok(())
-}
-
-fn change(
-    server: &ServerArgs,
-    path: &str,
-    document: &Value,
-    output: Output,
-) -> Result<(), CliError> {
-    let table = block_on(async { Ok(server.client().post_json(path, document).await?) })?;
-    show(&table, output);
-    Ok(())
-}
-
-/// A table as the server tells it.
-fn show(told: &Value, output: Output) {
-    if output.is_json() {
-        return output.json(told);
-    }
-    let count = |what: &str| told["routes"][what].as_array().map_or(0, Vec::len);
-    let versions: Vec<String> =
-        told["versions"].as_array().into_iter().flatten().map(Value::to_string).collect();
-    output.text(&format!(
-        "version {} of {}: {} models over {} endpoints\n",
-        told["version"],
-        versions.join(", "),
-        count("models"),
-        count("endpoints")
-    ));
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let mut rows = vec![["ENDPOINT", "URL", "PLACE", "WEIGHT", "STATE"].map(str::to_owned)];
-    for entry in told["routes"]["endpoints"].as_array().into_iter().flatten() {
-        let weight = entry["weight"].to_string();
-        rows.push([
-            text(&entry["name"]),
-            text(&entry["url"]),
-            text(&entry["place"]),
-            weight,
-            text(&entry["state"]),
-        ]);
-    }
-    output.text(&table(&rows));
 }
 
 async fn shadows(args: &ShowArgs, output: Output) -> Result<(), CliError> {

@@ -132,7 +132,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", env = "TENSORFORGE_ROUTES")]
     routes: Option<PathBuf>,
 
-    /// Let `tensorforge routes publish` and `rollback` change the table over HTTP: whoever reaches this
+    /// Let `tensorforge routes publish`, `join`, `drain` … change the table over HTTP: whoever reaches this
     /// address may then send its requests anywhere
     #[arg(long, requires = "routes")]
     admin: bool,

@@ -12,6 +12,7 @@
 
 mod answers;
 mod attempt;
+mod change;
 mod endpoint;
 mod experiments;
 mod explain;
@@ -25,6 +26,7 @@ mod route;
 mod routing_tests;
 mod shadows;
 
+pub use change::{EndpointStanding, TableChangeError};
 pub use endpoint::{Answer, Endpoint, EndpointError, LocalEndpoint};
 pub use experiments::{ArmFigures, ExperimentFigures};
 pub use explain::{Explained, Explanation};
@@ -37,7 +39,8 @@ use crate::clock::Clock;
 use crate::concurrency::lock;
 use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
 use crate::routing::{
-    self, AnswerCacheConfig, AnswerCacheError, CheckedRoutes, RouteTable, Routes, TableVersion,
+    self, AnswerCacheConfig, AnswerCacheError, CheckedRoutes, CurrentTable, RouteTable, Routes,
+    TableVersion,
 };
 use answers::Answers;
 use arc_swap::ArcSwap;
@@ -305,10 +308,16 @@ impl Gateway {
         }
     }
 
-    /// The table: its versions, and what is written in it.
+    /// The table in force.
     #[must_use]
-    pub const fn table(&self) -> &RouteTable {
-        &self.table
+    pub fn table(&self) -> CurrentTable {
+        self.table.current()
+    }
+
+    /// The versions of the table that can be rolled back to, the oldest first.
+    #[must_use]
+    pub fn versions(&self) -> Vec<TableVersion> {
+        self.table.versions()
     }
 
     /// Runs a request by the routes of its model.

@@ -1,5 +1,7 @@
 //! What becomes of requests when endpoints misbehave.
 
+mod changes;
+
 use super::*;
 use crate::models::Tensor;
 use crate::routing::Routes;
@@ -106,7 +108,7 @@ impl Endpoint for Fake {
 }
 
 struct Bench {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     fakes: HashMap<String, Arc<Fake>>,
 }
 
@@ -126,7 +128,7 @@ fn bench(does: &[Does], models: &str) -> Bench {
     let local = Fake::new(Does::Says(status(404)));
     let options = GatewayOptions::default();
     let gateway = Gateway::new(Clock::start(), options, local, Box::new(connect)).unwrap();
-    let bench = Bench { gateway, fakes };
+    let bench = Bench { gateway: Arc::new(gateway), fakes };
     let entries = names.iter().zip(does).map(|(name, _)| entry(name));
     bench.publish(&(entries.collect::<String>() + models)).unwrap();
     bench
@@ -632,7 +634,7 @@ async fn a_candidate_that_fails_more_often_is_taken_out() {
     for _ in 0..50 {
         assert_eq!(bench.send().await.unwrap().0.model_version, "1");
     }
-    let routes = bench.gateway.table().current().written();
+    let routes = bench.gateway.table().written();
     assert_eq!(routes.models[0].split.len(), 1, "the table says so, and can be rolled back");
 }
 

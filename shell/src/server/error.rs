@@ -3,7 +3,7 @@
 use crate::batch_scheduler::RunError;
 use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
-use crate::gateway::{EndpointError, GatewayError, PublishError};
+use crate::gateway::{EndpointError, GatewayError, PublishError, TableChangeError};
 use crate::registry::{ChangeError, LookupError, RepositoryError};
 use crate::service::InferError;
 use axum::Json;
@@ -121,7 +121,23 @@ impl From<GatewayError> for ApiError {
 
 impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
-        Self::bad_request(error.to_string())
+        use crate::routing::PublishError::Conflict;
+        let status = match error {
+            PublishError::Table(Conflict { .. }) => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<TableChangeError> for ApiError {
+    fn from(error: TableChangeError) -> Self {
+        match error {
+            TableChangeError::Publish(error) => error.into(),
+            TableChangeError::UnknownEndpoint { .. } | TableChangeError::UnknownModel { .. } => {
+                Self::new(StatusCode::NOT_FOUND, error.to_string())
+            }
+        }
     }
 }
 

@@ -6,13 +6,16 @@
 use super::error::ApiError;
 use super::http::{App, read_body};
 use crate::contracts::InferRequest;
-use crate::gateway::{ExperimentFigures, Explanation, Gateway, Hints, ShadowFigures};
-use crate::routing::{Routes, TableVersion};
+use crate::gateway::{
+    EndpointStanding, ExperimentFigures, Explanation, Gateway, Hints, PublishError, ShadowFigures,
+};
+use crate::routing::{EndpointEntry, Routes, SplitEntry, TableVersion};
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -20,6 +23,10 @@ pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/v2/routes", get(show).post(publish))
         .route("/v2/routes/rollback", post(rollback))
+        .route("/v2/routes/endpoints", post(join))
+        .route("/v2/routes/endpoints/{name}", delete(leave))
+        .route("/v2/routes/endpoints/{name}/drain", post(drain))
+        .route("/v2/routes/models/{model}/split", post(split))
         .route("/v2/routes/shadows", get(shadows))
         .route("/v2/routes/experiments", get(experiments))
         .route("/v2/routes/explain", post(explain))
@@ -48,26 +55,53 @@ struct Table {
     /// Those that can be rolled back to.
     versions: Vec<u64>,
     routes: Routes,
+    /// How the endpoints stand, with those that have left and still have requests.
+    standings: Vec<EndpointStanding>,
 }
 
 fn table(gateway: &Gateway) -> Table {
-    let table = gateway.table();
-    let current = table.current();
-    let versions = table.versions().into_iter().map(|version| version.0).collect();
-    Table { version: current.version().0, versions, routes: current.written() }
+    let current = gateway.table();
+    Table {
+        version: current.version().0,
+        versions: gateway.versions().into_iter().map(|version| version.0).collect(),
+        routes: current.written(),
+        standings: gateway.standings(),
+    }
+}
+
+/// Reads a JSON document, which the message calls `what`.
+async fn document<T: DeserializeOwned>(
+    app: &App,
+    request: Request<Body>,
+    what: &str,
+) -> Result<T, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, app.limits).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(format!("{what} not valid: {error}")))
 }
 
 async fn show(State(app): State<App>) -> Result<Json<Table>, ApiError> {
     Ok(Json(table(gateway(&app)?)))
 }
 
+/// `POST /v2/routes?if_version=7` replaces version 7, or nothing.
+fn expected(query: Option<&str>) -> Result<Option<TableVersion>, ApiError> {
+    let Some(query) = query else { return Ok(None) };
+    let number = query.strip_prefix("if_version=").and_then(|number| number.parse().ok());
+    number.map(|number| Some(TableVersion(number))).ok_or_else(|| {
+        ApiError::bad_request(format!("?{query} is not known here; write ?if_version=NUMBER"))
+    })
+}
+
 async fn publish(State(app): State<App>, request: Request<Body>) -> Result<Json<Table>, ApiError> {
     let gateway = changeable(&app)?;
-    let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, app.limits).await?;
-    let routes: Routes = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::bad_request(format!("the routes are not valid: {error}")))?;
-    gateway.publish(routes)?;
+    let expected = expected(request.uri().query())?;
+    let routes: Routes = document(&app, request, "the routes are").await?;
+    gateway.change(expected, |table| {
+        *table = routes;
+        Ok::<(), PublishError>(())
+    })?;
     Ok(Json(table(gateway)))
 }
 
@@ -80,12 +114,45 @@ struct RollbackRequest {
 
 async fn rollback(State(app): State<App>, request: Request<Body>) -> Result<Json<Table>, ApiError> {
     let gateway = changeable(&app)?;
-    let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, app.limits).await?;
-    let asked: RollbackRequest = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::bad_request(format!("the rollback request is not valid: {error}"))
-    })?;
+    let asked: RollbackRequest = document(&app, request, "the rollback request is").await?;
     gateway.rollback(TableVersion(asked.version))?;
+    Ok(Json(table(gateway)))
+}
+
+async fn join(State(app): State<App>, request: Request<Body>) -> Result<Json<Table>, ApiError> {
+    let gateway = changeable(&app)?;
+    let endpoint: EndpointEntry = document(&app, request, "the endpoint is").await?;
+    gateway.join(endpoint)?;
+    Ok(Json(table(gateway)))
+}
+
+async fn drain(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Table>, ApiError> {
+    let gateway = changeable(&app)?;
+    gateway.drain(&name)?;
+    Ok(Json(table(gateway)))
+}
+
+async fn leave(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Table>, ApiError> {
+    let gateway = changeable(&app)?;
+    gateway.leave(&name)?;
+    Ok(Json(table(gateway)))
+}
+
+/// `POST /v2/routes/models/M/split`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SplitRequest {
+    split: Vec<SplitEntry>,
+}
+
+async fn split(
+    State(app): State<App>,
+    Path(model): Path<String>,
+    request: Request<Body>,
+) -> Result<Json<Table>, ApiError> {
+    let gateway = changeable(&app)?;
+    let SplitRequest { split } = document(&app, request, "the split is").await?;
+    gateway.set_split(&model, split)?;
     Ok(Json(table(gateway)))
 }
 
@@ -117,12 +184,8 @@ async fn explain(
     State(app): State<App>,
     request: Request<Body>,
 ) -> Result<Json<Explanation>, ApiError> {
-    let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, app.limits).await?;
     let gateway = gateway(&app)?;
-    let asked: ExplainRequest = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::bad_request(format!("the explain request is not valid: {error}"))
-    })?;
+    let asked: ExplainRequest = document(&app, request, "the explain request is").await?;
     let lower = |(name, value): (String, String)| (name.to_ascii_lowercase(), value);
     let hints = Hints { headers: asked.headers.into_iter().map(lower).collect() };
     let sample = InferRequest { parameters: asked.parameters, ..InferRequest::default() };
