@@ -5,9 +5,11 @@
 use tensorforge_core::Instant;
 
 /// Monotonic time since the program made this clock. Copies share the origin.
+///
+/// It is the clock that tokio's timers go by, so that in tests both stand still together.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    origin: std::time::Instant,
+    origin: tokio::time::Instant,
 }
 
 impl Clock {
@@ -15,7 +17,7 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the clock reads the clock")]
     pub fn start() -> Self {
-        Self { origin: std::time::Instant::now() }
+        Self { origin: tokio::time::Instant::now() }
     }
 
     /// Time since the origin.
