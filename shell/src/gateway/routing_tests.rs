@@ -22,6 +22,8 @@ enum Does {
     /// Requests for this version; the others are answered.
     Fails(&'static str),
     Hangs,
+    /// Says so after a second.
+    SaysLate(EndpointError),
 }
 
 /// What it was asked: model, version, parameters.
@@ -74,6 +76,10 @@ impl Endpoint for Fake {
             Does::Fails(bad) if version == Some(bad) => Box::pin(ready(Err(status(500)))),
             Does::Fails(_) => Box::pin(ready(Ok(answer(model, output())))),
             Does::Hangs => Box::pin(pending()),
+            Does::SaysLate(error) => Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Err(error)
+            }),
         }
     }
 
@@ -453,11 +459,12 @@ async fn a_version_that_nobody_has_is_not_found_and_no_fallback_is_asked() {
     assert_eq!(*error, status(404));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_whose_own_time_is_over_speaks_against_nobody() {
-    let bench = bench(&[Does::Says(status(504)), Does::Says(status(504))], IN_TURN);
+    let late = Does::SaysLate(status(504));
+    let bench = bench(&[late.clone(), late], IN_TURN);
     for _ in 0..50 {
-        let error = bench.send_with(json!({ "timeout": 1 }), &[]).await.unwrap_err();
+        let error = bench.send_with(json!({ "timeout": 900_000 }), &[]).await.unwrap_err();
         let GatewayError::Endpoint { error, taken } = error else { panic!("{error}") };
         assert_eq!((*error, taken.attempts), (EndpointError::Late("planted 504".into()), 1));
     }
