@@ -5,6 +5,7 @@ use super::checked::{
     VersionShare,
 };
 use super::error::InvalidRoutes;
+use super::tuning::{self, Number, Tuning};
 use super::{
     ALL_BASIS_POINTS, EndpointEntry, FilterName, ModelEntry, Routes, RuleEntry, ShadowAnswers,
     ShadowEntry,
@@ -54,7 +55,12 @@ impl Routes {
         at_most("models", self.models.len(), MAX_MODELS)?;
 
         check_channels(&self.channels)?;
-        let (endpoints, endpoint_indices) = check_endpoints(&self)?;
+        let places = number_places(&self.places)?;
+        if let Some(here) = &self.here {
+            numbers_of("here", here, &places)?;
+        }
+        let (endpoints, endpoint_indices) = check_endpoints(&self.endpoints, &places)?;
+        let places = places.into_iter().map(|(name, numbers)| (name.to_owned(), numbers)).collect();
         let models = check_models(&self.models, &endpoint_indices)?;
         if let Some(cycle) = fallback_cycle(&self.models) {
             return Err(InvalidRoutes::FallbackCycle { cycle });
@@ -62,7 +68,8 @@ impl Routes {
         let channels = std::mem::take(&mut self.channels).into_iter().map(Arc::new);
         let mut channels: Vec<_> = channels.collect();
         channels.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
-        Ok(CheckedRoutes { channels, written: self, endpoints, endpoint_indices, models })
+        let written = self;
+        Ok(CheckedRoutes { channels, written, places, endpoints, endpoint_indices, models })
     }
 }
 
@@ -159,14 +166,14 @@ fn check_channels(channels: &[Route]) -> Result<(), InvalidRoutes> {
 
 /// The endpoints, and where each is among them.
 fn check_endpoints(
-    routes: &Routes,
+    written: &[EndpointEntry],
+    places: &HashMap<&str, [u16; LEVELS]>,
 ) -> Result<(Vec<CheckedEndpoint>, HashMap<String, usize>), InvalidRoutes> {
-    let places = number_places(&routes.places)?;
-    let mut endpoints = Vec::with_capacity(routes.endpoints.len());
-    let mut indices = HashMap::with_capacity(routes.endpoints.len());
-    for (index, endpoint) in routes.endpoints.iter().enumerate() {
+    let mut endpoints = Vec::with_capacity(written.len());
+    let mut indices = HashMap::with_capacity(written.len());
+    for (index, endpoint) in written.iter().enumerate() {
         let entry = Entry::new("endpoints", index, &endpoint.name);
-        endpoints.push(check_endpoint(&entry, endpoint, &places)?);
+        endpoints.push(check_endpoint(&entry, endpoint, places)?);
         if indices.insert(endpoint.name.clone(), index).is_some() {
             return Err(entry.is_there_already());
         }
@@ -239,6 +246,19 @@ fn number_places(places: &[String]) -> Result<HashMap<&str, [u16; LEVELS]>, Inva
     Ok(numbered)
 }
 
+/// The numbers of a place that is named.
+fn numbers_of(
+    entry: impl ToString,
+    place: &str,
+    places: &HashMap<&str, [u16; LEVELS]>,
+) -> Result<[u16; LEVELS], InvalidRoutes> {
+    places.get(place).copied().ok_or_else(|| InvalidRoutes::UnknownPlace {
+        entry: entry.to_string(),
+        place: place.to_owned(),
+        known: names(places.keys().copied()),
+    })
+}
+
 fn check_endpoint(
     entry: &Entry<'_>,
     endpoint: &EndpointEntry,
@@ -252,11 +272,19 @@ fn check_endpoint(
     }
     let place = match &endpoint.place {
         None => [0; LEVELS],
-        Some(place) => *places.get(place.as_str()).ok_or_else(|| InvalidRoutes::UnknownPlace {
-            entry: entry.to_string(),
-            place: place.clone(),
-            known: names(places.keys().copied()),
-        })?,
+        Some(place) => numbers_of(entry, place, places)?,
+    };
+    let limit = Number {
+        key: "limit",
+        in_one: 1.0,
+        range: 1.0..=1e6,
+        wanted: "a whole number from 1 to 1000000; leave it out where there is none",
+    };
+    let least_priority = Number {
+        key: "least_priority",
+        in_one: 1.0,
+        range: 0.0..=7.0,
+        wanted: "a whole number from 0 to 7; with 0 all requests may go there",
     };
     let wanted =
         "a whole number from 1 to 65535; an endpoint that is to get nothing has state \"draining\"";
@@ -264,8 +292,12 @@ fn check_endpoint(
         name: endpoint.name.clone(),
         url: (endpoint.url != "local").then(|| endpoint.url.clone()),
         place,
+        place_name: endpoint.place.clone(),
         weight: whole(entry, "weight", endpoint.weight, u16::MAX, wanted)?,
         state: endpoint.state,
+        limit: limit.check(entry, endpoint.limit, u32::MAX)?,
+        // At most 7.
+        least_priority: least_priority.check(entry, endpoint.least_priority, 0)? as u8,
     })
 }
 
@@ -350,9 +382,14 @@ impl Known<'_> {
             .iter()
             .enumerate()
             .map(|(index, rule)| self.check_rule(&entry.within("rules", index), rule));
+        let Tuning { health, retries, affinity, overprovision } = tuning::check(entry, model)?;
         Ok(CheckedModel {
             policy: model.policy,
             filters: model.filters.clone(),
+            affinity,
+            overprovision,
+            health,
+            retries,
             endpoints,
             split: check_split(entry, model)?,
             fallbacks: model.fallbacks.clone(),
@@ -409,6 +446,18 @@ impl Known<'_> {
         if !(1.0..=f64::from(ALL_BASIS_POINTS)).contains(&hundredths) || !is_whole {
             return Err(number("percent", shadow.percent, "from 0.01 to 100 in steps of 0.01"));
         }
+        let most_at_once = Number {
+            key: "most_at_once",
+            in_one: 1.0,
+            range: 1.0..=65_535.0,
+            wanted: "a whole number from 1 to 65535",
+        };
+        let shed_from = Number {
+            key: "shed_from_percent",
+            in_one: 10.0,
+            range: 0.1..=1000.0,
+            wanted: "from 0.1 to 1000 in steps of 0.1",
+        };
         let default = Tolerance::default();
         let absolute = shadow.absolute_tolerance.unwrap_or(default.absolute());
         let relative = shadow.relative_tolerance.unwrap_or(default.relative());
@@ -422,6 +471,9 @@ impl Known<'_> {
             model: model.clone(),
             version: shadow.version.clone(),
             basis_points: hundredths as u16,
+            most_at_once: most_at_once.check(entry, shadow.most_at_once, 64)?,
+            // At most 10,000.
+            shed_from: shed_from.check(entry, shadow.shed_from_percent, 700)? as u16,
             compare: (shadow.answers == ShadowAnswers::Compare).then_some(both),
         })
     }

@@ -1,6 +1,9 @@
 //! Routes that are known to make sense.
 
-use super::{CheckedExperiment, EndpointState, FilterName, PolicyName, Routes};
+use super::{
+    CheckedAffinity, CheckedExperiment, CheckedHealth, CheckedRetries, EndpointState, FilterName,
+    PolicyName, Routes,
+};
 use crate::routing::{Route, Tolerance};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -14,12 +17,31 @@ pub struct CheckedRoutes {
     pub(in crate::routing) channels: Vec<Arc<Route>>,
     /// As written, but for the channels.
     pub(in crate::routing) written: Routes,
+    pub(super) places: HashMap<String, [u16; LEVELS]>,
     pub(super) endpoints: Vec<CheckedEndpoint>,
     pub(super) endpoint_indices: HashMap<String, usize>,
     pub(super) models: HashMap<String, CheckedModel>,
 }
 
 impl CheckedRoutes {
+    /// The numbers of a place's region, zone, rack and host, as in [`CheckedEndpoint::place`]; `None` if no
+    /// such place is declared. O(1).
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<[u16; LEVELS]> {
+        self.places.get(name).copied()
+    }
+
+    /// The places that are declared, each with its numbers, in no order.
+    pub fn places(&self) -> impl Iterator<Item = (&str, [u16; LEVELS])> {
+        self.places.iter().map(|(name, numbers)| (name.as_str(), *numbers))
+    }
+
+    /// Where the gateway stands, one of [`places`](Self::places); `None` if it is not known.
+    #[must_use]
+    pub fn here(&self) -> Option<&str> {
+        self.written.here.as_deref()
+    }
+
     /// The endpoints, in the order written.
     #[must_use]
     pub fn endpoints(&self) -> &[CheckedEndpoint] {
@@ -61,10 +83,16 @@ pub struct CheckedEndpoint {
     /// Region, zone, rack and host as numbers, each with a meaning within the one before it; 0 where it is
     /// not known.
     pub place: [u16; LEVELS],
+    /// The place as it is written.
+    pub place_name: Option<String>,
     /// Its share beside the others', at least 1.
     pub weight: u16,
     /// Whether it takes new requests.
     pub state: EndpointState,
+    /// How many requests it has at once at most; `u32::MAX` for any number.
+    pub limit: u32,
+    /// Only requests of this priority or a higher one go there.
+    pub least_priority: u8,
 }
 
 /// A model's routes that make sense.
@@ -75,6 +103,15 @@ pub struct CheckedModel {
     pub policy: PolicyName,
     /// What narrows the endpoints down before.
     pub filters: Vec<FilterName>,
+    /// What its policy keeps together, and how far.
+    pub affinity: CheckedAffinity,
+    /// How many times its share an endpoint can carry before the filter `geographic` looks further, in
+    /// thousandths.
+    pub overprovision: u32,
+    /// When health counts.
+    pub health: CheckedHealth,
+    /// Who is asked a second time.
+    pub retries: CheckedRetries,
     /// Indices of its endpoints among [`CheckedRoutes::endpoints`], as if all had been written where none
     /// was.
     pub endpoints: Vec<usize>,
@@ -110,6 +147,10 @@ pub struct CheckedShadow {
     pub version: Option<String>,
     /// Its part of the requests in hundredths of a per cent, at least 1.
     pub basis_points: u16,
+    /// How many copies may be under way.
+    pub most_at_once: u32,
+    /// From which load of the primary on there are none, in thousandths.
+    pub shed_from: u16,
     /// How exactly its answers are compared; `None` if they are dropped.
     pub compare: Option<Tolerance>,
 }

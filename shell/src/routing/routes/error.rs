@@ -61,10 +61,10 @@ pub enum InvalidRoutes {
         /// What is written there.
         place: String,
     },
-    /// An endpoint in a place that is not declared.
+    /// A place that is not declared: an endpoint's, or the gateway's own.
     #[error("{entry}: the place '{place}' is not known; add it to places, which has {known}")]
     UnknownPlace {
-        /// The endpoint.
+        /// The endpoint, or `here`.
         entry: String,
         /// The place.
         place: String,
@@ -130,6 +130,16 @@ pub enum InvalidRoutes {
         entry: String,
         /// What is wrong and what would be right.
         problem: &'static str,
+    },
+    /// Something that is set and would change nothing.
+    #[error("{entry}: {key} has no effect without {needs}; take it out, or add that")]
+    WithoutEffect {
+        /// The entry.
+        entry: String,
+        /// The key.
+        key: &'static str,
+        /// What it needs.
+        needs: &'static str,
     },
     /// A list that is too long.
     #[error("{key} has {count} entries; at most {most} are possible")]

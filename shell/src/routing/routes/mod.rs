@@ -5,6 +5,7 @@ mod checked;
 mod error;
 mod experiment;
 mod file;
+mod tuning;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,10 @@ pub use checked::{
 pub use error::InvalidRoutes;
 pub use experiment::{CheckedExperiment, ExperimentEntry, OnVerdict};
 pub use file::{MAX_FILE, RoutesFileError};
+pub use tuning::{
+    AffinityEntry, CheckedAffinity, CheckedHealth, CheckedRetries, GeographicEntry, HealthEntry,
+    RetriesEntry, StickyBy,
+};
 
 use super::Route;
 use serde::{Deserialize, Serialize};
@@ -74,6 +79,10 @@ pub struct Routes {
     /// `region/zone/rack/host`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<String>,
+    /// Which of them this gateway stands in, so that its requests come from there unless they name another
+    /// one (parameter `place`, header `x-tensorforge-place`); none if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub here: Option<String>,
     /// Plain channels, as [`RouteTable::all`](super::RouteTable::all) tells them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<Route>,
@@ -102,6 +111,13 @@ pub struct EndpointEntry {
     /// Whether it takes new requests.
     #[serde(default)]
     pub state: EndpointState,
+    /// How many requests it has at once at most, those of other gateways not counted: 1 to 1,000,000; none
+    /// for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// Only requests of this `priority` or a higher one go there: 0 to 7. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_priority: Option<f64>,
 }
 
 fn one() -> f64 {
@@ -118,6 +134,8 @@ impl EndpointEntry {
             place: None,
             weight: one(),
             state: EndpointState::Active,
+            limit: None,
+            least_priority: None,
         }
     }
 }
@@ -145,6 +163,18 @@ pub struct ModelEntry {
     /// What narrows the endpoints down before one is picked, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterName>,
+    /// For the policies `sticky` and `model_affinity`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<AffinityEntry>,
+    /// For the filter `geographic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geographic: Option<GeographicEntry>,
+    /// When health counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthEntry>,
+    /// Who is asked a second time, and how long one endpoint has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<RetriesEntry>,
     /// Names of the endpoints that have it; none for all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<String>,
@@ -181,9 +211,9 @@ pub enum PolicyName {
     SmoothWeighted,
     /// At random by weight.
     WeightedRandom,
-    /// The same one for the same model, within a bound on its load.
+    /// The same one for the same model and version, of those that have it, within a bound on its load.
     ModelAffinity,
-    /// The same one for the same key, such as a session's.
+    /// The same one for the same key, such as a session's; see [`AffinityEntry`].
     Sticky,
 }
 
@@ -208,11 +238,13 @@ impl PolicyName {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FilterName {
-    /// The nearest ones that have room.
+    /// The nearest ones to the request's place, and further ones for what those cannot carry.
     Geographic,
-    /// Those that are kept for the request's priority.
+    /// Those with room for the request's `priority`: the lowest one fills nine tenths of a
+    /// [limit](EndpointEntry::limit), the others all of it.
     Priority,
-    /// Those that are expected to answer before the deadline.
+    /// Those that are expected to answer before the request's `timeout` or the gateway's, while there are
+    /// such.
     Headroom,
 }
 
@@ -241,6 +273,13 @@ pub struct ShadowEntry {
     /// What becomes of the answers.
     #[serde(default)]
     pub answers: ShadowAnswers,
+    /// How many copies are under way at once at most: 1 to 65,535. Default: 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_at_once: Option<f64>,
+    /// From which load of the model's own endpoints on there are no copies, in per cent of their limits, or
+    /// of 64 requests where an endpoint has none: 0.1 to 1000, to 0.1. Default: 70.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shed_from_percent: Option<f64>,
     /// How far compared numbers may be apart, absolutely. Default: 1e-6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absolute_tolerance: Option<f64>,
