@@ -68,6 +68,7 @@ struct ShowArgs {
 Examples:
   tensorforge routes explain digits
   tensorforge routes explain digits --header x-canary=yes --parameter priority=5
+  tensorforge routes explain digits --parameter place=eu/a --parameter timeout=50000
   tensorforge --json routes explain digits --version 2")]
 struct ExplainArgs {
     /// The model
@@ -237,15 +238,29 @@ fn text_of(explained: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let head = ["ENDPOINT", "HEALTH", "WEIGHT", "OUTSTANDING", "LATENCY MS", "COST", "EXCLUDED"];
+    let head = [
+        "ENDPOINT",
+        "PLACE",
+        "HEALTH",
+        "LOADED",
+        "WEIGHT",
+        "THERE",
+        "LIMIT",
+        "LATENCY MS",
+        "COST",
+        "EXCLUDED",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     for candidate in explained["candidates"].as_array().into_iter().flatten() {
         let latency = candidate["latency_ms"].as_f64();
         rows.push([
             text(&candidate["name"]),
+            text(&candidate["place"]),
             text(&candidate["health"]),
+            if candidate["loaded"] == true { "yes" } else { "no" }.to_owned(),
             text(&candidate["weight"]),
             text(&candidate["outstanding"]),
+            text(&candidate["limit"]),
             latency.map_or_else(|| "-".into(), |latency| format!("{latency:.2}")),
             text(&candidate["cost"]),
             text(&candidate["excluded"]),
@@ -263,8 +278,18 @@ fn text_of(explained: &Value) -> String {
         ),
         None => format!("goes nowhere; fallbacks: {}", text(&explained["fallbacks"])),
     };
+    let from = match explained["place"].as_str() {
+        Some(place) => format!(" from {place}"),
+        None => String::new(),
+    };
+    let notes: Vec<&str> =
+        explained["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let notes = match &notes[..] {
+        [] => String::new(),
+        notes => format!("\nnotes: {}", notes.join(", ")),
+    };
     format!(
-        "{}{version} by {} {goes}\n\n{}",
+        "{}{version}{from} by {} {goes}{notes}\n\n{}",
         text(&explained["model"]),
         text(&explained["policy"]),
         table(&rows)

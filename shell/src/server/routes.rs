@@ -172,7 +172,7 @@ struct ExplainRequest {
     model: String,
     /// Its version.
     version: Option<String>,
-    /// Request parameters: `priority`, `sticky_key`, those that rules look at.
+    /// Request parameters: `priority`, `timeout`, `place`, `tenant`, `sticky_key`, those that rules look at.
     #[serde(default)]
     parameters: crate::contracts::Parameters,
     /// Request headers.
