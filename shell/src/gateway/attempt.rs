@@ -1,11 +1,12 @@
 //! Asking endpoints: one, another where that can help, two at once where the first is late.
 
+use super::deadline::{Deadline, Limit};
 use super::endpoint::{EndpointError, check_answer};
 use super::experiments::InExperiment;
 use super::hints::Ruled;
-use super::member::{Seat, View};
+use super::member::{Seat, Sought, View};
 use super::plan::{ModelPlan, Plan};
-use super::route::Notes;
+use super::route::{Notes, note_text};
 use super::{Gateway, GatewayError, Hints, RouteTaken};
 use crate::clock::Clock;
 use crate::concurrency::lock;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use tensorforge_core::Instant;
 use tensorforge_core::breaker::Outcome;
 use tensorforge_core::route::{
-    Admission, Call, EndpointId, Failed, Hedging, InFlight, NoRoute, RetryDecision, RouteContext,
+    Admission, Annotation, Call, EndpointId, Exclusion, Failed, Hedging, InFlight, NoRoute,
+    RetryDecision, RouteContext,
 };
 
 /// Answers between two looks at when to hedge.
@@ -25,12 +27,17 @@ const HEDGE_EVERY: u64 = 64;
 
 /// A request on its way along the routes of one model.
 pub(super) struct Journey<'a> {
-    routes: &'a Arc<ModelPlan>,
+    pub(super) routes: &'a Arc<ModelPlan>,
     pub(super) seats: Arc<[Seat]>,
     pub(super) version: Option<String>,
-    request: &'a InferRequest,
+    pub(super) request: &'a InferRequest,
     wanted: Vec<String>,
     pub(super) context: RouteContext<'static>,
+    /// What its policy keeps together, where that is an annotation.
+    pub(super) annotation: Option<Annotation>,
+    pub(super) sought: Sought,
+    pub(super) place: Option<String>,
+    deadline: Deadline,
     blocked: Vec<EndpointId>,
     pub(super) taken: RouteTaken,
 }
@@ -44,8 +51,9 @@ impl Gateway {
         version: Option<&str>,
         request: &InferRequest,
         hints: &Hints,
+        deadline: Deadline,
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
-        let mut journey = self.journey(routes, version, request, hints);
+        let mut journey = self.journey(routes, version, request, hints, deadline);
         routes.retries.record_request();
         let running = routes.experiment.as_deref().filter(|_| journey.taken.version_by == "split");
         let version = journey.version.clone();
@@ -54,9 +62,8 @@ impl Gateway {
         let took = self.clock.now().since(journey.context.now);
         counted.end(answered.as_ref().map(|_| took));
         let response = answered?;
-        let mut taken = journey.taken;
-        taken.shadows = self.copy_to_shadows(plan, routes, request, &response, took);
-        Ok((response, taken))
+        journey.taken.shadows = self.copy_to_shadows(plan, &journey, &response, took);
+        Ok((response, journey.taken))
     }
 
     /// The beginning of a request's way.
@@ -66,6 +73,7 @@ impl Gateway {
         version: Option<&str>,
         request: &'a InferRequest,
         hints: &Hints,
+        deadline: Deadline,
     ) -> Journey<'a> {
         let sticky = self.sticky(request, hints);
         let rule = self.rule(routes, request, hints);
@@ -83,8 +91,14 @@ impl Gateway {
             },
         };
         let priority = request.parameters.get("priority").and_then(serde_json::Value::as_u64);
+        let sought = routes.sought(version.as_deref());
+        let place = self.place(&routes.places, request, hints);
         let context = RouteContext {
+            version: routes.key(&sought),
             priority: u8::try_from(priority.unwrap_or(0)).unwrap_or(u8::MAX),
+            tenant: self.tenant(request, hints),
+            place: routes.places.place(place.as_deref()),
+            deadline: Some(deadline.instant()),
             sticky,
             ..RouteContext::new(self.clock.now(), self.draw())
         };
@@ -95,6 +109,10 @@ impl Gateway {
             request,
             wanted: request.outputs.iter().map(|output| output.name.clone()).collect(),
             context,
+            annotation: self.sticky_annotation(&routes.sticky_by, request),
+            sought,
+            place,
+            deadline,
             blocked: Vec::new(),
             taken: RouteTaken {
                 model: routes.name.clone(),
@@ -107,7 +125,6 @@ impl Gateway {
     }
 
     async fn travel(&self, journey: &mut Journey<'_>) -> Result<InferResponse, GatewayError> {
-        let deadline = journey.context.now + self.options.timeout.into();
         // Where nobody knows the version, none is missing: it is the request that is wrong.
         let mut unknown: Option<EndpointError> = None;
         let mut all_unknown = true;
@@ -116,6 +133,10 @@ impl Gateway {
                 let (model, taken) = (journey.routes.name.clone(), Box::new(journey.taken.clone()));
                 return Err(match unknown.filter(|_| all_unknown) {
                     Some(error) => GatewayError::Endpoint { error: Box::new(error), taken },
+                    None if is_overload(&taken) => {
+                        let retry_after = self.room_after(journey);
+                        GatewayError::Overloaded { model, retry_after, taken }
+                    }
                     None => GatewayError::NoEndpoint { model, taken },
                 });
             };
@@ -129,12 +150,13 @@ impl Gateway {
             };
             journey.taken.failed.push((name, error.to_string()));
             let now = self.clock.now();
+            let limit = journey.deadline.limit(journey.routes.attempt_timeout, now);
             let failed = Failed {
                 attempts: journey.taken.attempts,
-                retryable: error.is_retryable(),
+                retryable: error.is_retryable() && journey.has_time(now),
                 // An attempt that could not end in time would take that of what else can be done.
-                deadline: Some(deadline),
-                expected: Some(self.options.attempt_timeout.into()),
+                deadline: Some(journey.deadline.gateway()),
+                expected: Some(limit.time.into()),
             };
             all_unknown &= error.is_unknown();
             if journey.routes.retries.decide(failed, now) != RetryDecision::Retry {
@@ -154,22 +176,30 @@ impl Gateway {
     fn choose(&self, journey: &mut Journey<'_>) -> Result<(Seat, Leave), NoRoute> {
         loop {
             let now = self.clock.now();
-            let view = View { seats: Arc::clone(&journey.seats), now };
+            let view = View::new(Arc::clone(&journey.seats), &journey.sought, now);
             let mut notes = Notes::default();
-            let context = RouteContext { now, blocked: &journey.blocked, ..journey.context };
+            let context = RouteContext {
+                now,
+                blocked: &journey.blocked,
+                annotations: journey.annotation.as_slice(),
+                ..journey.context
+            };
             let choice = journey.routes.policy.choose(&context, &view, &mut notes);
             journey.taken.excluded = notes
                 .excluded
                 .iter()
                 .filter_map(|&(index, why)| {
                     let seat = journey.seats.get(index)?;
-                    Some((seat.member.name.clone(), why.name()))
+                    Some((seat.member.name.clone(), view.why(index, why)))
                 })
                 .collect();
+            journey.taken.notes = notes.notes.iter().map(|note| note_text(*note)).collect();
             let choice = choice?;
             let seat = journey.seats.get(choice.index).ok_or(NoRoute::AllExcluded)?.clone();
             journey.taken.reason = choice.reason.name();
             journey.taken.admission = choice.admission.name();
+            // Where others were faster it is full, and so not chosen again.
+            let Some(in_flight) = seat.member.load.try_begin(seat.limit) else { continue };
             journey.blocked.push(seat.member.id);
             let health = &seat.model.health;
             // The gate first: leave to call has to be reported once it is given.
@@ -178,12 +208,13 @@ impl Gateway {
                     Admission::Panic => Ok(health.call_anyway(now)),
                     _ => health.try_call(now),
                 };
-                call.ok().map(|call| Leave { call, _inside: inside })
+                Some((call.ok()?, inside))
             });
-            if let Some(leave) = call {
-                return Ok((seat, leave));
+            if let Some((call, inside)) = call {
+                return Ok((seat, Leave { in_flight, call, _inside: inside }));
             }
             // Ejected or drained this moment, or probed by others: another one.
+            seat.member.load.finish(in_flight, None, now);
         }
     }
 
@@ -202,17 +233,18 @@ impl Gateway {
             version: version.as_deref(),
             request: journey.request,
             wanted: &wanted,
-            timeout: own_timeout(journey.request),
+            deadline: journey.deadline,
         };
         let visit = Visit::begin(self.clock, journey.routes, &seat, leave);
         let mut first = pin!(self.ask(&asked, visit));
-        let Some(late) = self.hedge_after() else { return (name, first.await) };
+        let Some(late) = self.hedge_after(journey.routes) else { return (name, first.await) };
         tokio::select! {
             biased;
             result = &mut first => return (name, result),
             () = tokio::time::sleep(late) => {}
         }
-        if !journey.routes.retries.try_hedge(self.clock.now()) {
+        let now = self.clock.now();
+        if !journey.has_time(now) || !journey.routes.retries.try_hedge(now) {
             return (name, first.await);
         }
         let Ok((other, leave)) = self.choose(journey) else { return (name, first.await) };
@@ -246,31 +278,50 @@ impl Gateway {
         asked: &Asked<'_>,
         mut visit: Visit<'_>,
     ) -> Result<InferResponse, EndpointError> {
-        let member = &*visit.seat.member;
-        let limit = self.options.attempt_timeout;
-        let work = member.endpoint.infer(&asked.routes.name, asked.version, asked.request.clone());
-        let result = match tokio::time::timeout(limit, work).await {
+        let Seat { member, model, .. } = visit.seat;
+        let Limit { time, is_cut } =
+            asked.deadline.limit(asked.routes.attempt_timeout, visit.began);
+        let mut request = asked.request.clone();
+        asked.deadline.tell(&mut request.parameters, visit.began);
+        let work = member.endpoint.infer(&asked.routes.name, asked.version, request);
+        let result = match tokio::time::timeout(time, work).await {
             Ok(Ok(response)) => {
                 check_answer(&asked.routes.name, asked.wanted, &response).map(|()| response)
             }
             Ok(Err(EndpointError::Status { status: 504, message }))
-                if visit.is_past(asked.timeout) =>
+                if asked.deadline.is_past(self.clock.now()) =>
             {
                 Err(EndpointError::Late(message))
             }
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(EndpointError::TimedOut(limit)),
+            Err(_) if is_cut => {
+                let message = format!("no answer within the {time:?} that the request had left");
+                Err(EndpointError::Late(message))
+            }
+            Err(_) => Err(EndpointError::TimedOut(time)),
         };
+        match &result {
+            Ok(_) => model.presence.answered(),
+            Err(error) if error.is_unknown() => model.presence.missed(asked.version),
+            Err(_) => {}
+        }
         let outcome = result.as_ref().map_or_else(EndpointError::outcome, |_| Outcome::Success);
         let took = visit.end(outcome);
         if result.is_ok() {
-            self.note_latency(took);
+            self.note_latency(asked.routes, took);
         }
         result
     }
 
-    fn note_latency(&self, took: tensorforge_core::Duration) {
-        if !self.options.hedging {
+    /// About when one of the endpoints that are full has room again.
+    fn room_after(&self, journey: &Journey<'_>) -> Duration {
+        let now = self.clock.now();
+        let usual = journey.seats.iter().filter_map(|seat| Some(seat.member.load.latency(now)?.0));
+        usual.min().map_or(Duration::from_secs(1), Into::into)
+    }
+
+    fn note_latency(&self, routes: &ModelPlan, took: tensorforge_core::Duration) {
+        if !routes.hedging {
             return;
         }
         let mut latencies = lock(&self.latencies);
@@ -282,20 +333,30 @@ impl Gateway {
         }
     }
 
-    fn hedge_after(&self) -> Option<Duration> {
+    fn hedge_after(&self, routes: &ModelPlan) -> Option<Duration> {
         let nanos = self.hedge_after.load(Ordering::Relaxed);
-        (self.options.hedging && nanos > 0).then(|| Duration::from_nanos(nanos))
+        (routes.hedging && nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 }
 
-/// The timeout that a request brings, in microseconds as in Triton's protocol.
-fn own_timeout(request: &InferRequest) -> Option<tensorforge_core::Duration> {
-    let micros = request.parameters.get("timeout")?.as_u64().filter(|&micros| micros > 0)?;
-    Some(Duration::from_micros(micros).into())
+impl Journey<'_> {
+    /// Whether another attempt can be expected to end while the request has time.
+    fn has_time(&self, now: Instant) -> bool {
+        let others = self.seats.iter().filter(|seat| !self.blocked.contains(&seat.member.id));
+        let usual = others.filter_map(|seat| Some(seat.member.load.latency(now)?.0)).min();
+        self.deadline.leaves(usual.unwrap_or_default(), now)
+    }
 }
 
-/// Leave to ask an endpoint: of its health, and of its gate, which counts who is inside.
+/// Whether nobody could be asked although there are some who only have no room.
+fn is_overload(taken: &RouteTaken) -> bool {
+    let room = [Exclusion::Full.name(), Exclusion::KeptFree.name()];
+    taken.failed.is_empty() && taken.excluded.iter().any(|(_, why)| room.contains(why))
+}
+
+/// Leave to ask an endpoint: of its limit, of its health, and of its gate, which counts who is inside.
 struct Leave {
+    in_flight: InFlight,
     call: Call,
     _inside: crate::routing::InFlight,
 }
@@ -306,8 +367,7 @@ struct Asked<'a> {
     version: Option<&'a str>,
     request: &'a InferRequest,
     wanted: &'a [String],
-    /// The request's own.
-    timeout: Option<tensorforge_core::Duration>,
+    deadline: Deadline,
 }
 
 /// A request that is at an endpoint. Given up, it says nothing about the endpoint but how long it took at
@@ -317,24 +377,18 @@ struct Visit<'a> {
     routes: &'a ModelPlan,
     seat: &'a Seat,
     began: Instant,
-    there: Option<(InFlight, Leave)>,
+    there: Option<Leave>,
 }
 
 impl<'a> Visit<'a> {
     fn begin(clock: Clock, routes: &'a ModelPlan, seat: &'a Seat, leave: Leave) -> Self {
-        let there = Some((seat.member.load.begin(), leave));
-        Self { clock, routes, seat, began: clock.now(), there }
-    }
-
-    /// Whether a request's own timeout has passed.
-    fn is_past(&self, timeout: Option<tensorforge_core::Duration>) -> bool {
-        timeout.is_some_and(|timeout| self.clock.now().since(self.began) >= timeout)
+        Self { clock, routes, seat, began: clock.now(), there: Some(leave) }
     }
 
     fn end(&mut self, outcome: Outcome) -> tensorforge_core::Duration {
         let now = self.clock.now();
         let took = now.since(self.began);
-        let Some((in_flight, Leave { call, .. })) = self.there.take() else { return took };
+        let Some(Leave { in_flight, call, .. }) = self.there.take() else { return took };
         let told = match outcome {
             Outcome::Success => Some(took),
             // What was given up, or timed out, took at least as long; an error comes quickly.

@@ -56,7 +56,8 @@ pub enum EndpointError {
     /// It answered with something that is no answer to the request.
     #[error("{0}")]
     WrongAnswer(String),
-    /// The request's own timeout passed there, which says nothing about anybody.
+    /// The request's own timeout passed, or what was left of its time was too short for anybody; which says
+    /// nothing about who was asked.
     #[error("{0}")]
     Late(String),
     /// It did not answer in the time that an attempt has.
@@ -92,6 +93,13 @@ impl EndpointError {
     pub const fn is_unknown(&self) -> bool {
         matches!(self, Self::Status { status: 404, .. })
             || matches!(self, Self::Service(InferError::Lookup(error)) if !matches!(error, LookupError::NotReady { .. }))
+    }
+
+    /// Whether the model is there and cannot run now.
+    #[must_use]
+    pub(super) const fn is_not_ready(&self) -> bool {
+        matches!(self, Self::Status { status: 503, .. })
+            || matches!(self, Self::Service(InferError::Lookup(LookupError::NotReady { .. })))
     }
 
     /// What it says about the endpoint's health. Overload says nothing, and a bad request speaks for it.

@@ -173,6 +173,8 @@ impl Gateway {
             Ok(took) => (true, Some(took)),
             // A bad request says nothing about who refuses it.
             Err(GatewayError::Endpoint { error, .. }) if !error.is_retryable() => return,
+            // Nor does one that was sent to neither version.
+            Err(GatewayError::Overloaded { .. }) => return,
             Err(_) => (false, None),
         };
         let Some(verdict) = running.record(version, success, took) else { return };

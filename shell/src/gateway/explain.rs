@@ -1,8 +1,9 @@
 //! Where a request would go, without sending it.
 
 use super::attempt::Journey;
+use super::deadline::Deadline;
 use super::member::{Member, View};
-use super::route::Notes;
+use super::route::{Notes, note_text};
 use super::{Gateway, GatewayError, Hints};
 use crate::contracts::InferRequest;
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct Explanation {
     pub version: Option<String>,
     /// How it was found: `request`, `rule`, `split`; empty where none is.
     pub version_by: &'static str,
+    /// Where the request comes from, where that is known.
+    pub place: Option<String>,
     /// The endpoint, if one is left.
     pub endpoint: Option<String>,
     /// Why it and not another of those that were left.
@@ -30,7 +33,7 @@ pub struct Explanation {
     pub admission: Option<&'static str>,
     /// Everyone there is.
     pub candidates: Vec<Explained>,
-    /// What else the policy says.
+    /// What else the policy says: `tier:zone`, `exploring` …
     pub notes: Vec<String>,
     /// Models that would be asked if nobody were left.
     pub fallbacks: Vec<String>,
@@ -44,12 +47,20 @@ pub struct Explained {
     pub name: String,
     /// Its address; none for this process.
     pub url: Option<String>,
+    /// Where it is, where that is known.
+    pub place: Option<String>,
     /// Its health.
     pub health: String,
     /// The weight that counts now, in thousandths.
     pub weight: u32,
     /// Requests that are there.
     pub outstanding: u32,
+    /// How many there may be; none for any number.
+    pub limit: Option<u32>,
+    /// Only requests of this priority or a higher one go there.
+    pub least_priority: u8,
+    /// Whether the model is there and ready, in the version that would be asked for.
+    pub loaded: bool,
     /// Its Peak-EWMA latency in milliseconds, once it has answered.
     pub latency_ms: Option<f64>,
     /// Why it could not be chosen, if so.
@@ -75,12 +86,13 @@ impl Gateway {
         let plan = self.plan.load_full();
         let unknown = || GatewayError::UnknownModel(model.to_owned());
         let routes = plan.models.get(model).ok_or_else(unknown)?;
-        let Journey { seats, version, taken, context, .. } =
-            self.journey(routes, version, request, hints);
         let now = self.clock.now();
-        let view = View { seats, now };
+        let deadline = Deadline::of(request, self.options.timeout, now);
+        let Journey { seats, version, taken, context, annotation, sought, place, .. } =
+            self.journey(routes, version, request, hints, deadline);
+        let view = View::new(seats, &sought, now);
         let mut notes = Notes::default();
-        let context = RouteContext { now, ..context };
+        let context = RouteContext { now, annotations: annotation.as_slice(), ..context };
         let choice = routes.policy.choose(&context, &view, &mut notes).ok();
         let candidates = (0..view.count()).filter_map(|index| {
             let candidate = view.candidate(index)?;
@@ -91,11 +103,15 @@ impl Gateway {
             Some(Explained {
                 name: name.clone(),
                 url: url.clone(),
+                place: seat.place_name.as_deref().map(str::to_owned),
                 health: health_name(candidate.health).to_owned(),
                 weight: candidate.effective_weight(),
                 outstanding: candidate.outstanding,
+                limit: Some(seat.limit).filter(|&limit| limit != u32::MAX),
+                least_priority: seat.least_priority,
+                loaded: candidate.loaded,
                 latency_ms: candidate.latency.map(|latency| latency.as_nanos() as f64 / 1e6),
-                excluded: excluded.map(|(_, why)| why.name()),
+                excluded: excluded.map(|&(at, why)| view.why(at, why)),
                 problem: seat
                     .model
                     .is_odd()
@@ -109,13 +125,14 @@ impl Gateway {
             policy: taken.policy,
             version,
             version_by: taken.version_by,
+            place,
             candidates: candidates.collect(),
             endpoint: choice
                 .and_then(|choice| view.seats.get(choice.index))
                 .map(|seat| seat.member.name.clone()),
             reason: choice.map(|choice| choice.reason.name()),
             admission: choice.map(|choice| choice.admission.name()),
-            notes: notes.notes.iter().map(|note| format!("{note:?}")).collect(),
+            notes: notes.notes.iter().map(|note| note_text(*note)).collect(),
             fallbacks: routes.fallbacks.clone(),
         })
     }

@@ -1,16 +1,43 @@
-//! What a request says about its way: headers, parameters, a key that keeps it together with others.
+//! What a request says about its way: headers, parameters, where it comes from, whose it is, a key that keeps it
+//! together with others.
 
-use super::member::Seat;
+use super::member::{Seat, place_of};
 use super::plan::ModelPlan;
-use super::{Gateway, MAX_ANNOTATION, STICKY};
+use super::{Gateway, MAX_ANNOTATION, PLACE, STICKY, TENANT};
 use crate::contracts::InferRequest;
-use crate::routing::Condition;
+use crate::routing::{CheckedRoutes, Condition, StickyBy};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tensorforge_core::route::stable_hash;
+use tensorforge_core::route::{Annotation, Place, stable_hash};
 
 /// The header for [`STICKY`].
 const STICKY_HEADER: &str = "x-tensorforge-sticky-key";
+
+/// The header for [`PLACE`].
+const PLACE_HEADER: &str = "x-tensorforge-place";
+
+/// The header for [`TENANT`].
+const TENANT_HEADER: &str = "x-tensorforge-tenant";
+
+/// The places that a table knows.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Where requests come from that do not say it.
+    here: Option<String>,
+    by_name: HashMap<String, Place>,
+}
+
+impl Places {
+    pub(super) fn of(routes: &CheckedRoutes) -> Self {
+        let by_name = routes.places().map(|(name, numbers)| (name.to_owned(), place_of(numbers)));
+        Self { here: routes.here().map(str::to_owned), by_name: by_name.collect() }
+    }
+
+    pub(super) fn place(&self, name: Option<&str>) -> Place {
+        name.and_then(|name| self.by_name.get(name)).copied().unwrap_or(Place::UNKNOWN)
+    }
+}
 
 /// What a request brings beside its message.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -68,10 +95,59 @@ impl Gateway {
         Some(text)
     }
 
+    /// A request parameter, or else a header.
+    fn either(
+        &self,
+        request: &InferRequest,
+        hints: &Hints,
+        parameter: &str,
+        header: &str,
+    ) -> Option<String> {
+        let by_header = || hints.header(header).map(str::to_owned);
+        self.annotation(request, parameter).or_else(by_header)
+    }
+
     /// What keeps a request together with others.
     pub(super) fn sticky(&self, request: &InferRequest, hints: &Hints) -> Option<u64> {
-        let by_header = hints.header(STICKY_HEADER).map(str::to_owned);
-        let key = self.annotation(request, STICKY).or(by_header)?;
+        let key = self.either(request, hints, STICKY, STICKY_HEADER)?;
         Some(stable_hash(key.as_bytes()))
+    }
+
+    /// Whose it is, as a hash; 0 for nobody's.
+    pub(super) fn tenant(&self, request: &InferRequest, hints: &Hints) -> u64 {
+        let tenant = self.either(request, hints, TENANT, TENANT_HEADER);
+        tenant.map_or(0, |tenant| stable_hash(tenant.as_bytes()))
+    }
+
+    /// Where it comes from: the name of one of the table's places. Another one is dropped and counted.
+    pub(super) fn place(
+        &self,
+        places: &Places,
+        request: &InferRequest,
+        hints: &Hints,
+    ) -> Option<String> {
+        let named = self.either(request, hints, PLACE, PLACE_HEADER);
+        let is_known = named.as_ref().is_none_or(|name| places.by_name.contains_key(name));
+        if is_known && named.is_some() {
+            return named;
+        }
+        if !is_known {
+            self.dropped_annotations.fetch_add(1, Ordering::Relaxed);
+        }
+        places.here.clone()
+    }
+
+    /// The annotation that the model's requests are kept together by, if it is one.
+    pub(super) fn sticky_annotation(
+        &self,
+        by: &StickyBy,
+        request: &InferRequest,
+    ) -> Option<Annotation> {
+        let StickyBy::Annotation(name) = by else { return None };
+        let value = self.annotation(request, name)?;
+        Some(Annotation {
+            name: stable_hash(name.as_bytes()),
+            value: stable_hash(value.as_bytes()),
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! An endpoint in the table: how busy it is, and how well.
 
 use super::endpoint::Endpoint;
+use super::presence::{Presence, Presences};
 use crate::concurrency::lock;
 use crate::contracts::ModelMetadata;
 use crate::models::TensorSpec;
@@ -13,8 +14,8 @@ use tensorforge_core::Instant;
 use tensorforge_core::batch::ModelId;
 use tensorforge_core::breaker::ConfigError;
 use tensorforge_core::route::{
-    Candidate, Candidates, EjectionCap, EndpointHealth, EndpointId, EndpointLoad, Health,
-    HealthConfig, Place, stable_hash,
+    Candidate, Candidates, EjectionCap, EndpointHealth, EndpointId, EndpointLoad, Exclusion,
+    Health, HealthConfig, Place, stable_hash,
 };
 
 /// An endpoint and what is known of it. It outlives the table that it came with, as long as the next one
@@ -36,6 +37,8 @@ pub(super) struct Member {
 pub(super) struct AtEndpoint {
     /// What requests say.
     pub(super) health: EndpointHealth,
+    /// Whether it is there.
+    pub(super) presence: Presences,
     /// What it takes and gives there, once that was told.
     signature: Mutex<Option<Arc<Signature>>>,
     /// It is not what the other endpoints say: another model of that name.
@@ -99,6 +102,11 @@ impl Member {
         }
     }
 
+    /// Whether it does not answer probes.
+    pub(super) fn is_unreachable(&self, now: Instant) -> bool {
+        self.health.health(now) == Health::Unreachable
+    }
+
     /// What it is asked again, after it could not be reached: another program may be there now.
     pub(super) fn forget_signatures(&self) {
         lock(&self.models).values().for_each(|known| *lock(&known.signature) = None);
@@ -113,6 +121,7 @@ impl Member {
         let seed = self.id.0 ^ stable_hash(model.as_bytes());
         let known = Arc::new(AtEndpoint {
             health: EndpointHealth::new(self.config, seed, now)?,
+            presence: Presences::default(),
             signature: Mutex::default(),
             is_odd: AtomicBool::new(false),
         });
@@ -135,6 +144,9 @@ pub(super) struct Seat {
     pub(super) gate: Arc<EndpointGate>,
     /// What is known of the model there.
     pub(super) model: Arc<AtEndpoint>,
+    pub(super) limit: u32,
+    pub(super) least_priority: u8,
+    pub(super) place_name: Option<Arc<str>>,
     weight: u16,
     place: Place,
 }
@@ -147,21 +159,39 @@ impl Seat {
         model: &str,
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        let [region, zone, rack, host] = entry.place;
-        let model = member.known_of(model, now)?;
-        let place = Place { region, zone, rack, host };
-        Ok(Self { member, gate, model, weight: entry.weight, place })
+        Ok(Self {
+            model: member.known_of(model, now)?,
+            member,
+            gate,
+            limit: entry.limit,
+            least_priority: entry.least_priority,
+            place_name: entry.place_name.as_deref().map(Arc::from),
+            weight: entry.weight,
+            place: place_of(entry.place),
+        })
     }
 
-    fn candidate(&self, now: Instant) -> Candidate {
-        let Self { member, gate, model, weight, place } = self;
-        // Another model of that name gets nothing, as if it had no weight.
-        let weight = if model.is_odd() { 0 } else { *weight };
-        let plain = Candidate { weight, place: *place, ..Candidate::new(member.id, ModelId(0)) };
+    fn has(&self, sought: &Sought) -> bool {
+        self.model.presence.of(sought.version.as_deref()) >= sought.least
+    }
+
+    fn candidate(&self, sought: &Sought, is_hidden: bool, now: Instant) -> Candidate {
+        let Self { member, gate, model, limit, least_priority, place, .. } = self;
+        let presence = model.presence.of(sought.version.as_deref());
+        let is_hidden = is_hidden && presence < sought.least;
+        let plain = Candidate {
+            // Another model of that name gets nothing, as if it had no weight; nor does who has none.
+            weight: if is_hidden || model.is_odd() { 0 } else { self.weight },
+            place: *place,
+            loaded: presence == Presence::Ready,
+            limit: *limit,
+            least_priority: *least_priority,
+            ..Candidate::new(member.id, sought.model)
+        };
         let mut candidate = model.health.fill(member.load.fill(plain, now), now);
         // Who could not be reached for a while starts slowly, whatever the model.
         candidate.ramp = candidate.ramp.min(member.health.ramp(now));
-        if member.health.health(now) == Health::Unreachable {
+        if member.is_unreachable(now) {
             candidate.health = Health::Unreachable;
         }
         if gate.is_closed() {
@@ -171,11 +201,51 @@ impl Seat {
     }
 }
 
+/// The place of these numbers.
+pub(super) const fn place_of([region, zone, rack, host]: [u16; 4]) -> Place {
+    Place { region, zone, rack, host }
+}
+
+/// What a request is for, at each endpoint of its model.
+#[derive(Clone, Debug)]
+pub(super) struct Sought {
+    /// The version, where one is named.
+    pub(super) version: Option<Arc<str>>,
+    /// The number of the model and version, for affinity.
+    pub(super) model: ModelId,
+    /// How far an endpoint must have it.
+    pub(super) least: Presence,
+}
+
 /// The endpoints of a model, with their figures of the moment.
+///
+/// Those that have not got what is sought are as if they had no weight, as long as there is one that has it:
+/// before the gate, so that health is compared among those alone that could answer, and nearness too. One
+/// that is ill counts: where all that have the model are, it is they who must be asked.
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) seats: Arc<[Seat]>,
-    pub(super) now: Instant,
+    sought: Sought,
+    hides: bool,
+    now: Instant,
+}
+
+impl View {
+    pub(super) fn new(seats: Arc<[Seat]>, sought: &Sought, now: Instant) -> Self {
+        let hides = seats
+            .iter()
+            .any(|seat| !seat.gate.is_closed() && !seat.model.is_odd() && seat.has(sought));
+        Self { seats, sought: sought.clone(), hides, now }
+    }
+
+    /// The name of why the endpoint at `index` was left out.
+    pub(super) fn why(&self, index: usize, why: Exclusion) -> &'static str {
+        let has = || self.seats.get(index).is_none_or(|seat| seat.has(&self.sought));
+        match why {
+            Exclusion::ZeroWeight if self.hides && !has() => "not_loaded",
+            why => why.name(),
+        }
+    }
 }
 
 impl Candidates for View {
@@ -184,6 +254,6 @@ impl Candidates for View {
     }
 
     fn candidate(&self, index: usize) -> Option<Candidate> {
-        self.seats.get(index).map(|seat| seat.candidate(self.now))
+        self.seats.get(index).map(|seat| seat.candidate(&self.sought, self.hides, self.now))
     }
 }

@@ -7,18 +7,26 @@
 //! gives up with a reason that says who was left out and why. Shadows get their copies after the answer is
 //! there, from a budget of their own, so that they cannot delay it.
 //!
+//! What a request brings beside its tensors, as parameters or headers: where it comes from ([`PLACE`]), whose it
+//! is ([`TENANT`]), what it belongs to ([`STICKY`]), its `priority`, and its `timeout`, which bounds every
+//! attempt. Probes say which endpoints have which model; those that have not are asked only where nobody has it.
+//! An endpoint that has a limit never has more requests at once; when all are full the request is refused
+//! at once, as overload.
+//!
 //! A gateway in front of a gateway counts its steps in the request parameter
 //! [`HOPS`]: more than [`MAX_HOPS`] are a circle, and are refused.
 
 mod answers;
 mod attempt;
 mod change;
+mod deadline;
 mod endpoint;
 mod experiments;
 mod explain;
 mod hints;
 mod member;
 mod plan;
+mod presence;
 mod probe;
 mod route;
 #[cfg(test)]
@@ -44,11 +52,12 @@ use crate::routing::{
 };
 use answers::Answers;
 use arc_swap::ArcSwap;
+use deadline::Deadline;
 use member::Member;
 use plan::{Lasting, Plan};
 use shadows::Shadows;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tensorforge_core::quantile::Sketch;
@@ -60,8 +69,17 @@ pub const HOPS: &str = "route_hops";
 /// Most gateways on a request's way.
 pub const MAX_HOPS: u64 = 4;
 
-/// The request parameter, and the header, whose value keeps requests together: a user, a session.
+/// The request parameter, and the header `x-tensorforge-sticky-key`, whose value keeps requests together: a
+/// user, a session.
 pub const STICKY: &str = "sticky_key";
+
+/// The request parameter, and the header `x-tensorforge-place`, that name the one of the table's
+/// [places](crate::routing::Routes::places) which a request comes from, where that is another one than the
+/// gateway's own. A place that the table does not know is dropped and counted.
+pub const PLACE: &str = "place";
+
+/// The request parameter, and the header `x-tensorforge-tenant`, that name whose request it is.
+pub const TENANT: &str = "tenant";
 
 /// The longest annotation that is looked at, in bytes; what is longer is dropped and counted.
 pub const MAX_ANNOTATION: usize = 1024;
@@ -148,6 +166,17 @@ pub enum GatewayError {
         /// What was tried.
         taken: Box<RouteTaken>,
     },
+    /// Everyone who could have answered is full: as many requests are there as an endpoint may have, or what
+    /// room is left is kept for higher priorities.
+    #[error("the endpoints of model '{model}' are full: {}", why(.taken))]
+    Overloaded {
+        /// The model.
+        model: String,
+        /// When it may be otherwise: about when a request that is there ends.
+        retry_after: Duration,
+        /// What was tried.
+        taken: Box<RouteTaken>,
+    },
     /// There was no answer in time.
     #[error("no endpoint answered for model '{model}' within {after:?}")]
     TimedOut {
@@ -182,6 +211,8 @@ pub struct Gateway {
     /// When the next second request is sent, in nanoseconds after the first; 0 for not at all.
     hedge_after: AtomicU64,
     dropped_annotations: AtomicU64,
+    /// Which model at which endpoint is asked about next.
+    next_asked: AtomicUsize,
     shadows: Arc<Shadows>,
     lasting: Lasting,
     answers: Option<Answers>,
@@ -223,6 +254,7 @@ impl Gateway {
             latencies: Mutex::new(Sketch::new()),
             hedge_after: AtomicU64::new(0),
             dropped_annotations: AtomicU64::new(0),
+            next_asked: AtomicUsize::new(0),
             shadows: Arc::default(),
             lasting: Lasting::default(),
             answers,
@@ -268,7 +300,8 @@ impl Gateway {
     }
 
     fn put_in_force(&self, members: &[Arc<Member>]) -> Result<(), PlanError> {
-        let plan = Plan::new(&self.table.current(), members, &self.lasting, self.clock.now())?;
+        let (table, now) = (self.table.current(), self.clock.now());
+        let plan = Plan::new(&table, members, &self.lasting, &self.options, now)?;
         let plan = Arc::new(plan);
         let before = self.plan.swap(Arc::clone(&plan));
         plan.take_leave(&before);
@@ -337,7 +370,8 @@ impl Gateway {
         }
         request.parameters.insert(HOPS.to_owned(), (hops + 1).into());
         let plan = self.plan.load_full();
-        let work = self.infer_by(&plan, model, version, request, hints);
+        let deadline = Deadline::of(&request, self.options.timeout, self.clock.now());
+        let work = self.infer_by(&plan, model, version, request, hints, deadline);
         let result = tokio::time::timeout(self.options.timeout, work).await;
         result.unwrap_or_else(|_| {
             Err(GatewayError::TimedOut { model: model.to_owned(), after: self.options.timeout })
@@ -381,16 +415,21 @@ impl Gateway {
         version: Option<&str>,
         request: InferRequest,
         hints: &Hints,
+        deadline: Deadline,
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
         let Some(routes) = plan.models.get(model) else {
             return self.infer_locally(model, version, request).await;
         };
-        let first = self.infer_on(plan, routes, version, &request, hints).await;
+        let first = self.infer_on(plan, routes, version, &request, hints, deadline).await;
         if let (Ok((response, taken)), Some(answers)) = (&first, &self.answers) {
             answers.keep(taken.version.as_deref(), request, response, self.clock.now());
             return first;
         }
-        let Err(GatewayError::NoEndpoint { taken, .. }) = &first else { return first };
+        let Err(GatewayError::NoEndpoint { taken, .. } | GatewayError::Overloaded { taken, .. }) =
+            &first
+        else {
+            return first;
+        };
         // First what this model answered itself, a while ago; then what another would say.
         let kept = self.answers.as_ref().and_then(|answers| {
             answers.lookup(model, taken.version.as_deref(), &request, self.clock.now())
@@ -401,9 +440,11 @@ impl Gateway {
         }
         for fallback in &routes.fallbacks {
             let Some(routes) = plan.models.get(fallback) else { continue };
-            if let Ok((response, mut taken)) =
-                self.infer_on(plan, routes, None, &request, hints).await
-            {
+            if deadline.is_past(self.clock.now()) {
+                break;
+            }
+            let answered = self.infer_on(plan, routes, None, &request, hints, deadline).await;
+            if let Ok((response, mut taken)) = answered {
                 taken.fallback_of = Some(model.to_owned());
                 return Ok((response, taken));
             }
@@ -435,7 +476,7 @@ impl Gateway {
         }
     }
 
-    /// Annotations that were too long to be looked at.
+    /// Annotations that were too long to be looked at, and places that the table does not know.
     #[must_use]
     pub fn dropped_annotations(&self) -> u64 {
         self.dropped_annotations.load(Ordering::Relaxed)

@@ -1,37 +1,45 @@
 //! Routes that make sense, made ready: policies with their state, members at hand.
 
+use super::GatewayOptions;
 use super::experiments::{Experiments, Running};
-use super::member::{Member, Seat, View};
+use super::hints::Places;
+use super::member::{Member, Seat, Sought, View};
+use super::presence::Presence;
 use crate::concurrency::lock;
 use crate::routing::{
     CheckedEndpoint, CheckedModel, CheckedRule, CheckedShadow, CurrentTable, EndpointGate,
-    FilterName, PolicyName, TableVersion,
+    FilterName, PolicyName, StickyBy, TableVersion,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tensorforge_core::Instant;
+use tensorforge_core::batch::ModelId;
 use tensorforge_core::route::{
-    Affinity, EjectionCap, Filter, Gate, Gated, Geographic, Headroom, Latency, LeastRequest,
-    NoRoute, Priority, Retries, RoundRobin, RouteContext, RouteSink, RoutingPolicy, Shadow,
-    ShadowConfig, Shortlist, SmoothWeighted, Split, WeightedRandom, stable_hash,
+    Affinity, AffinityKey, EjectionCap, Filter, Gate, Gated, Geographic, Headroom, Latency,
+    LeastRequest, NoRoute, Priority, Retries, RoundRobin, RouteContext, RouteSink, RoutingPolicy,
+    Shadow, ShadowConfig, Shortlist, SmoothWeighted, Split, WeightedRandom, stable_hash,
 };
-
-/// The share of a model's endpoints that may be ejected at once, in thousandths.
-const MOST_EJECTED: u16 = 500;
 
 /// What outlives tables, model by model.
 #[derive(Default)]
 pub(super) struct Lasting {
     pub(super) experiments: Experiments,
-    /// They count what endpoints' health says, which lasts as well.
-    caps: Mutex<HashMap<String, Arc<EjectionCap>>>,
+    /// They count what endpoints' health says, which lasts as well. Each with its share in thousandths.
+    caps: Mutex<HashMap<String, (u16, Arc<EjectionCap>)>>,
 }
 
 impl Lasting {
-    fn cap(&self, model: &str) -> Arc<EjectionCap> {
+    fn cap(&self, model: &str, share: u16) -> Arc<EjectionCap> {
         let mut caps = lock(&self.caps);
-        let cap = caps.entry(model.to_owned());
-        Arc::clone(cap.or_insert_with(|| Arc::new(EjectionCap::new(MOST_EJECTED))))
+        let known = caps.get(model).filter(|(known, _)| *known == share);
+        if let Some((_, cap)) = known {
+            return Arc::clone(cap);
+        }
+        // Another share counts anew: whoever is ejected stays so, and is not counted until it comes back.
+        let cap = Arc::new(EjectionCap::new(share));
+        caps.insert(model.to_owned(), (share, Arc::clone(&cap)));
+        cap
     }
 }
 
@@ -58,6 +66,11 @@ pub(super) struct ModelPlan {
     pub(super) shadows: Vec<(Shadow, CheckedShadow)>,
     pub(super) cap: Arc<EjectionCap>,
     pub(super) retries: Retries,
+    pub(super) hedging: bool,
+    /// How long one endpoint has for one request.
+    pub(super) attempt_timeout: Duration,
+    pub(super) sticky_by: StickyBy,
+    pub(super) places: Arc<Places>,
 }
 
 /// An endpoint of a table.
@@ -65,6 +78,14 @@ struct Entry<'a> {
     member: &'a Arc<Member>,
     gate: &'a Arc<EndpointGate>,
     entry: &'a CheckedEndpoint,
+}
+
+/// What all models of a table have in common.
+struct Around<'a> {
+    lasting: &'a Lasting,
+    options: &'a GatewayOptions,
+    places: Arc<Places>,
+    now: Instant,
 }
 
 /// Why routes that make sense cannot be served all the same.
@@ -83,10 +104,13 @@ impl Plan {
         table: &CurrentTable,
         members: &[Arc<Member>],
         lasting: &Lasting,
+        options: &GatewayOptions,
         now: Instant,
     ) -> Result<Self, PlanError> {
         let (version, routes) = (table.version(), table.routes());
-        let all: Vec<Entry<'_>> = members
+        let places = Arc::new(Places::of(routes));
+        let around = Around { lasting, options, places, now };
+        let entries: Vec<Entry<'_>> = members
             .iter()
             .zip(table.gates())
             .zip(routes.endpoints())
@@ -94,7 +118,7 @@ impl Plan {
             .collect();
         let mut models = HashMap::new();
         for (name, model) in routes.models() {
-            let plan = ModelPlan::new(name, model, &all, lasting, now)?;
+            let plan = ModelPlan::new(name, model, &entries, &around)?;
             models.insert(name.to_owned(), Arc::new(plan));
         }
         Ok(Self { version, models, members: members.to_vec() })
@@ -123,13 +147,13 @@ impl ModelPlan {
         name: &str,
         model: &CheckedModel,
         all: &[Entry<'_>],
-        lasting: &Lasting,
-        now: Instant,
+        around: &Around<'_>,
     ) -> Result<Self, PlanError> {
+        let Around { lasting, options, places, now } = around;
         let wrong = |problem: String| PlanError { model: name.to_owned(), problem };
         let seat = |index: usize| {
             let Entry { member, gate, entry } = all.get(index)?;
-            Some(Seat::new(Arc::clone(member), Arc::clone(gate), entry, name, now))
+            Some(Seat::new(Arc::clone(member), Arc::clone(gate), entry, name, *now))
         };
         let seats: Result<Arc<[Seat]>, _> =
             model.endpoints.iter().filter_map(|&index| seat(index)).collect();
@@ -147,8 +171,13 @@ impl ModelPlan {
         for (place, shadow) in (0_u16..).zip(&model.shadows) {
             // Shadows that begin apart do not copy the same requests.
             let phase = place.wrapping_mul(1_237);
-            let config =
-                ShadowConfig { share: shadow.basis_points, phase, ..ShadowConfig::DEFAULT };
+            let config = ShadowConfig {
+                share: shadow.basis_points,
+                most_in_flight: shadow.most_at_once,
+                shed_from: shadow.shed_from,
+                phase,
+                ..ShadowConfig::DEFAULT
+            };
             let state = Shadow::new(config).map_err(|error| wrong(error.to_string()))?;
             shadows.push((state, shadow.clone()));
         }
@@ -157,8 +186,17 @@ impl ModelPlan {
             let only = rule.endpoint.and_then(seat).and_then(Result::ok);
             (rule.clone(), only.map(|seat| Arc::from([seat])))
         };
-        // A retry for each five requests, a few besides, three attempts of one.
-        let retries = Retries::new(200, 100, 10, 3).map_err(|error| wrong(error.to_string()))?;
+        let tuned = &model.retries;
+        let retries = Retries::new(tuned.per_mille, tuned.saved, tuned.per_second, tuned.attempts);
+        let retries = retries.map_err(|error| wrong(error.to_string()))?;
+        if let Some(timeout) = tuned.attempt_timeout.filter(|it| *it > options.timeout) {
+            let (millis, all) = (timeout.as_millis(), options.timeout);
+            return Err(wrong(format!(
+                "retries.attempt_timeout_ms is {millis}; a request has {all:?} in all, so it must be {} \
+                 at most",
+                all.as_millis()
+            )));
+        }
         Ok(Self {
             name: name.to_owned(),
             policy_name: model.policy,
@@ -169,34 +207,69 @@ impl ModelPlan {
             rules: model.rules.iter().map(rule).collect(),
             fallbacks: model.fallbacks.clone(),
             shadows,
-            cap: lasting.cap(name),
+            cap: lasting.cap(name, model.health.most_ejected),
             retries,
+            hedging: tuned.hedging.unwrap_or(options.hedging),
+            attempt_timeout: tuned.attempt_timeout.unwrap_or(options.attempt_timeout),
+            sticky_by: model.affinity.by.clone(),
+            places: Arc::clone(places),
         })
     }
 }
 
-/// Health counts as long as anybody is healthy: probes have a say here, so what looks ill is, and a request
-/// that goes there costs a retry.
-const GATE: Gate = Gate { panic_below: 1, ..Gate::DEFAULT };
+impl ModelPlan {
+    /// What requests for a version of it are for, or for any version.
+    pub(super) fn sought(&self, version: Option<&str>) -> Sought {
+        let name = [self.name.as_str(), version.unwrap_or_default()].join("\0");
+        Sought {
+            version: version.map(Arc::from),
+            // Two that have the same number are only kept in the same place.
+            model: ModelId(stable_hash(name.as_bytes()) as u32),
+            least: match self.policy_name {
+                // The policy itself says when one that has it not loaded does so.
+                PolicyName::ModelAffinity => Presence::Cold,
+                _ => Presence::Ready,
+            },
+        }
+    }
+
+    /// The version that the policy is to keep together, where it does.
+    pub(super) fn key(&self, sought: &Sought) -> Option<ModelId> {
+        (self.policy_name == PolicyName::ModelAffinity).then_some(sought.model)
+    }
+}
 
 /// Filters in their order, then the policy, behind the gate.
 fn policy(model: &CheckedModel) -> Box<dyn RoutingPolicy<View> + Send + Sync> {
+    let load_factor = model.affinity.load_factor;
     let inner: Box<dyn RoutingPolicy<View> + Send + Sync> = match model.policy {
         PolicyName::LeastRequest => Box::new(LeastRequest::default()),
         PolicyName::RoundRobin => Box::new(RoundRobin::new()),
         PolicyName::SmoothWeighted => Box::new(SmoothWeighted::<MAX_WEIGHTED>::new()),
         PolicyName::WeightedRandom => Box::new(WeightedRandom),
-        PolicyName::ModelAffinity => Box::new(Affinity::MODEL),
-        PolicyName::Sticky => Box::new(Affinity::STICKY),
+        PolicyName::ModelAffinity => Box::new(Affinity { load_factor, ..Affinity::MODEL }),
+        PolicyName::Sticky => {
+            let key = match &model.affinity.by {
+                StickyBy::Tenant => AffinityKey::Tenant,
+                StickyBy::Annotation(name) => AffinityKey::Annotation(stable_hash(name.as_bytes())),
+                StickyBy::StickyKey => AffinityKey::Sticky,
+            };
+            Box::new(Affinity { key, load_factor, ..Affinity::STICKY })
+        }
         _ => Box::new(Latency::default()),
     };
     let filters = model.filters.iter().map(|filter| match filter {
         FilterName::Priority => Box::new(Priority::DEFAULT) as Box<dyn Filter<View> + Send + Sync>,
         FilterName::Headroom => Box::new(Headroom::default()),
-        _ => Box::new(Geographic::DEFAULT),
+        FilterName::Geographic => Box::new(Geographic { overprovision: model.overprovision }),
     });
     let policy = Narrowed { filters: filters.collect(), policy: inner };
-    Box::new(Gated { gate: GATE, policy })
+    let gate = Gate {
+        panic_below: model.health.panic_below,
+        explore: model.health.explore,
+        ..Gate::DEFAULT
+    };
+    Box::new(Gated { gate, policy })
 }
 
 /// Endpoints of a model that a weighted turn has places for.

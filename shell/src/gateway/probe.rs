@@ -1,12 +1,21 @@
-//! Asking endpoints whether they are there, without waiting for a request to find out.
+//! Asking endpoints whether they are there, and which models they have, without waiting for a request to find
+//! out.
 
 use super::Gateway;
-use super::member::Signature;
-use std::sync::Arc;
+use super::member::{Seat, Signature};
+use crate::concurrency::lock;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long an endpoint has for a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Models at endpoints that are asked about after each other's probes, the others the next time.
+const ASKED_A_ROUND: usize = 256;
+
+/// Of those, how many at the same time.
+const ASKED_AT_ONCE: usize = 32;
 
 impl Gateway {
     /// Probes every endpoint once, all at the same time.
@@ -31,21 +40,50 @@ impl Gateway {
             // One that panicked has told nothing.
             let _ = probe.await;
         }
-        self.compare_signatures().await;
+        self.ask_about_models().await;
+        self.compare_signatures();
     }
 
-    /// Asks what each model takes and gives where that is not known yet, and leaves out endpoints whose
-    /// model is another one: not what most of those say that have the same version, or, where no answer has
-    /// more, what the first says.
-    async fn compare_signatures(&self) {
+    /// Asks whether each model is where the table says, and what it takes and gives there; with very many,
+    /// some each time.
+    async fn ask_about_models(&self) {
+        let plan = self.plan.load_full();
+        let all: Vec<(&String, &Seat)> = plan
+            .models
+            .iter()
+            .flat_map(|(name, model)| model.seats.iter().map(move |seat| (name, seat)))
+            .collect();
+        let asked = all.len().min(ASKED_A_ROUND);
+        let first = self.next_asked.fetch_add(asked, Ordering::Relaxed);
+        let questions = (0..asked).filter_map(|at| {
+            let (name, seat) = all.get(first.wrapping_add(at) % all.len())?;
+            Some(((*name).clone(), (*seat).clone()))
+        });
+        let questions = Arc::new(Mutex::new(questions.collect::<Vec<_>>().into_iter()));
+        let askers: Vec<_> = (0..asked.min(ASKED_AT_ONCE))
+            .map(|_| {
+                let (questions, clock) = (Arc::clone(&questions), self.clock);
+                tokio::spawn(async move {
+                    loop {
+                        let next = lock(&questions).next();
+                        let Some((name, seat)) = next else { break };
+                        if !seat.member.is_unreachable(clock.now()) {
+                            ask_about_model(&name, &seat).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        for asker in askers {
+            let _ = asker.await;
+        }
+    }
+
+    /// Leaves out endpoints whose model is another one: not what most of those say that have the same
+    /// version, or, where no answer has more, what the first says.
+    fn compare_signatures(&self) {
         let plan = self.plan.load_full();
         for (name, model) in &plan.models {
-            for seat in model.seats.iter().filter(|seat| seat.model.signature().is_none()) {
-                let asked = seat.member.endpoint.metadata(name, None);
-                if let Ok(Ok(metadata)) = tokio::time::timeout(PROBE_TIMEOUT, asked).await {
-                    seat.model.set_signature(metadata);
-                }
-            }
             let told: Vec<_> = model.seats.iter().map(|seat| seat.model.signature()).collect();
             let all = || told.iter().flatten();
             for (seat, signature) in model.seats.iter().zip(&told) {
@@ -80,5 +118,17 @@ impl Gateway {
             self.probe().await;
             tokio::time::sleep(self.options.probe_every).await;
         }
+    }
+}
+
+async fn ask_about_model(name: &str, seat: &Seat) {
+    let answer = seat.member.endpoint.metadata(name, None);
+    let Ok(answer) = tokio::time::timeout(PROBE_TIMEOUT, answer).await else { return };
+    if seat.model.presence.told(&answer) {
+        let (endpoint, is_there) = (&seat.member.name, answer.is_ok());
+        tracing::warn!(model = name, endpoint, is_there, "a model came or went");
+    }
+    if let Ok(metadata) = answer {
+        seat.model.set_signature(metadata);
     }
 }

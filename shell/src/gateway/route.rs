@@ -27,6 +27,8 @@ pub struct RouteTaken {
     pub attempts: u32,
     /// Whether a second one was asked before the first had answered.
     pub hedged: bool,
+    /// What else there is to say of the choice: `tier:zone`, `exploring` …
+    pub notes: Vec<String>,
     /// Who could not be asked, and why.
     pub excluded: Vec<(String, &'static str)>,
     /// Who failed, and how.
@@ -55,6 +57,7 @@ impl RouteTaken {
             ("admission", self.admission),
             ("version_by", self.version_by),
             ("fallback_of", self.fallback_of.as_deref().unwrap_or_default()),
+            ("notes", &self.notes.join(",")),
             ("excluded", &pairs(&self.excluded)),
         ] {
             if !value.is_empty() {
@@ -99,6 +102,20 @@ impl RouteTaken {
 fn pairs(list: &[(String, &str)]) -> String {
     let named: Vec<String> = list.iter().map(|(name, why)| format!("{name}:{why}")).collect();
     named.join(",")
+}
+
+/// A note, for people: its name, and what it says beside.
+pub(super) fn note_text(note: Note) -> String {
+    match note {
+        Note::Panic(share) => format!("panic:{}.{}%_healthy", share / 10, share % 10),
+        Note::Exploring => "exploring".to_owned(),
+        Note::AllStale => "all_stale".to_owned(),
+        Note::Tier(tier) => format!("tier:{}", tier.name()),
+        Note::Rule(place) => format!("rule:{place}"),
+        Note::RuleWithoutEffect(place) => format!("rule_without_effect:{place}"),
+        Note::AllWouldMissDeadline => "all_would_miss_deadline".to_owned(),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Writes down what a policy says.

@@ -1,19 +1,21 @@
 //! Copies of requests, for models that are only tried.
 
+use super::attempt::Journey;
 use super::endpoint::EndpointError;
-use super::member::View;
+use super::member::{Seat, View};
 use super::plan::{ModelPlan, Plan};
 use super::{Gateway, HOPS};
+use crate::clock::Clock;
 use crate::concurrency::lock;
-use crate::contracts::{InferRequest, InferResponse};
+use crate::contracts::InferResponse;
 use crate::routing::{CheckedShadow, ShadowReport, compare_responses};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tensorforge_core::Duration;
-use tensorforge_core::route::{RouteContext, ShadowCopy, ShadowSkip};
+use tensorforge_core::route::{InFlight, RouteContext, ShadowCopy, ShadowSkip};
 
-/// Requests per endpoint from which on a model counts as fully loaded, for its shadows.
+/// Requests from which on an endpoint without a limit counts as fully loaded, for shadows.
 const FULL_LOAD: u32 = 64;
 
 /// What came of a shadow's copies.
@@ -26,7 +28,7 @@ pub struct ShadowFigures {
     pub shadow: String,
     /// Copies sent.
     pub copies: u64,
-    /// Copies not sent, as the primary was busy, or too many were under way.
+    /// Copies not sent, as the primary was busy, too many were under way, or no endpoint had room.
     pub shed: u64,
     /// Copies that failed.
     pub failed: u64,
@@ -91,20 +93,21 @@ impl Gateway {
     pub(super) fn copy_to_shadows(
         &self,
         plan: &Plan,
-        routes: &Arc<ModelPlan>,
-        request: &InferRequest,
+        journey: &Journey<'_>,
         primary: &InferResponse,
         took: Duration,
     ) -> u32 {
         let mut sent = 0;
+        let routes = journey.routes;
         for (place, (state, shadow)) in routes.shadows.iter().enumerate() {
             let name = shadow_name(shadow);
             match state.try_copy(load(routes), self.clock.now()) {
                 Ok(copy) => {
                     // A model without routes of its own is asked where the primary is.
                     let target = plan.models.get(&shadow.model).unwrap_or(routes);
-                    let Some(work) = self.shadow_call(target, shadow, request) else {
+                    let Some(work) = self.shadow_call(target, shadow, journey) else {
                         state.finish(copy);
+                        self.shadows.note(&routes.name, &name, |counted| counted.shed += 1);
                         continue;
                     };
                     sent += 1;
@@ -149,26 +152,58 @@ impl Gateway {
         &self,
         target: &Arc<ModelPlan>,
         shadow: &CheckedShadow,
-        request: &InferRequest,
+        journey: &Journey<'_>,
     ) -> Option<impl Future<Output = Result<InferResponse, EndpointError>> + Send + use<>> {
         let now = self.clock.now();
-        let view = View { seats: Arc::clone(&target.seats), now };
-        let context = RouteContext::new(now, self.draw());
+        let sought = target.sought(shadow.version.as_deref());
+        let view = View::new(Arc::clone(&target.seats), &sought, now);
+        let context = RouteContext {
+            now,
+            random: self.draw(),
+            version: target.key(&sought),
+            // Nobody waits for it.
+            deadline: None,
+            ..journey.context
+        };
         let choice = target.policy.choose(&context, &view, &mut ()).ok()?;
-        let member = Arc::clone(&target.seats.get(choice.index)?.member);
-        let mut request = request.clone();
+        // Copies are in the endpoint's limit, too.
+        let copy = Copied::begin(target.seats.get(choice.index)?, self.clock)?;
+        let mut request = journey.request.clone();
         // Whoever gets it sees what it is.
         request.parameters.insert("route_shadow".to_owned(), true.into());
         debug_assert!(request.parameters.contains_key(HOPS), "every request of a gateway counts");
         let (model, version) = (shadow.model.clone(), shadow.version.clone());
-        let limit = self.options.attempt_timeout;
+        let limit = target.attempt_timeout;
         Some(async move {
-            let work = member.endpoint.infer(&model, version.as_deref(), request);
+            let endpoint = &copy.seat.member.endpoint;
+            let work = endpoint.infer(&model, version.as_deref(), request);
             match tokio::time::timeout(limit, work).await {
                 Ok(result) => result,
                 Err(_) => Err(EndpointError::TimedOut(limit)),
             }
         })
+    }
+}
+
+/// A copy that is at an endpoint, whatever becomes of it.
+struct Copied {
+    seat: Seat,
+    clock: Clock,
+    there: Option<InFlight>,
+}
+
+impl Copied {
+    fn begin(seat: &Seat, clock: Clock) -> Option<Self> {
+        let there = Some(seat.member.load.try_begin(seat.limit)?);
+        Some(Self { seat: seat.clone(), clock, there })
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if let Some(there) = self.there.take() {
+            self.seat.member.load.finish(there, None, self.clock.now());
+        }
     }
 }
 
@@ -200,6 +235,10 @@ fn shadow_name(shadow: &CheckedShadow) -> String {
 fn load(routes: &ModelPlan) -> u16 {
     let outstanding: u64 =
         routes.seats.iter().map(|seat| u64::from(seat.member.load.outstanding())).sum();
-    let full = u64::from(FULL_LOAD) * routes.seats.len().max(1) as u64;
-    u16::try_from(outstanding * 1000 / full).unwrap_or(u16::MAX)
+    let full: u64 = routes
+        .seats
+        .iter()
+        .map(|seat| u64::from(if seat.limit == u32::MAX { FULL_LOAD } else { seat.limit }))
+        .sum();
+    u16::try_from(outstanding * 1000 / full.max(1)).unwrap_or(u16::MAX)
 }

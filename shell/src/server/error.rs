@@ -114,6 +114,10 @@ impl From<GatewayError> for ApiError {
             GatewayError::Loop(_) => StatusCode::LOOP_DETECTED,
             GatewayError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
             GatewayError::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            GatewayError::Overloaded { retry_after, .. } => {
+                let retry_after = Some(retry_after.into());
+                return Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) };
+            }
         };
         Self::new(status, message)
     }
@@ -209,5 +213,21 @@ mod batch_scheduler {
             let after = response.headers().get(header::RETRY_AFTER);
             assert_eq!(after.map(|value| value.to_str().unwrap()), header, "{error:?}");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that panics has failed
+mod routing {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_are_full_are_429_with_when_to_come_again() {
+        let retry_after = std::time::Duration::from_millis(1_200);
+        let (model, taken) = ("digits".into(), Box::default());
+        let error = GatewayError::Overloaded { model, retry_after, taken };
+        let response = ApiError::from(error).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
     }
 }
