@@ -248,6 +248,71 @@ mod routing {
     }
 
     #[test]
+    fn a_full_endpoint_is_429_with_when_to_come_again_and_stays_healthy() {
+        let slow = Server::start(&[&BACKEND[..], &["--max-wait", "50ms"]].concat());
+        let table = table(&[("slow", &slow)], "");
+        let text = std::fs::read_to_string(table.path()).unwrap();
+        let limited = text.replace("[[models]]", "limit = 1\n[[models]]");
+        std::fs::write(table.path(), limited).unwrap();
+        let gateway = gateway(&table);
+        let sample: Value = serde_json::from_slice(&image()).unwrap();
+        let over = AtomicBool::new(false);
+        let refused = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for client in 0..4_u32 {
+                let (mut sample, gateway) = (sample.clone(), &gateway);
+                let (over, refused) = (&over, &refused);
+                scope.spawn(move || {
+                    let mut turn = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        // Each is new, so that no earlier answer stands in for it.
+                        turn += 1;
+                        sample["inputs"][0]["data"] = vec![client * 1_000 + turn; 64].into();
+                        let answer = post(gateway, sample.to_string().as_bytes());
+                        if answer.status != 200 {
+                            over.store(true, Ordering::Relaxed);
+                            *refused.lock().unwrap() = Some(answer);
+                        }
+                    }
+                });
+            }
+        });
+        let answer = refused.into_inner().unwrap().unwrap();
+        assert_eq!(answer.status, 429, "{}", answer.error());
+        assert!(answer.head.to_ascii_lowercase().contains("retry-after: "), "{}", answer.head);
+        assert!(answer.error().contains("slow is full"), "{}", answer.error());
+        let explained = run(&["routes", "explain", "digits", "--url", gateway.url()]);
+        let explained = String::from_utf8(explained.stdout).unwrap();
+        assert!(explained.contains("goes to slow") && explained.contains("healthy"), "{explained}");
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_model_that_he_has_not() {
+        let has = Server::start(&BACKEND);
+        // A gateway is ready for the models of others, and this one knows none.
+        let no_routes = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        let lacks = gateway(&no_routes);
+        let table = table(&[("lacks", &lacks), ("has", &has)], "policy = \"round_robin\"");
+        let gateway = gateway(&table);
+        let explain = || {
+            let told = run(&["--json", "routes", "explain", "digits", "--url", gateway.url()]);
+            serde_json::from_slice::<Value>(&told.stdout).unwrap()
+        };
+        while explain()["candidates"][0]["loaded"] == true {
+            std::thread::yield_now();
+        }
+        assert_eq!(explain()["candidates"][0]["excluded"], "not_loaded");
+        for _ in 0..20 {
+            let answer = post(&gateway, &image());
+            let marks = &answer.json()["parameters"];
+            assert_eq!(
+                (&marks["route_endpoint"], &marks["route_attempts"]),
+                (&"has".into(), &1.into())
+            );
+        }
+    }
+
+    #[test]
     fn explain_shows_the_candidates_and_check_names_the_mistake() {
         let (a, b) = (Server::start(&BACKEND), Server::start(&BACKEND));
         let table = table(&[("a", &a), ("b", &b)], "policy = \"round_robin\"");

@@ -244,7 +244,7 @@ fn text_of(explained: &Value) -> String {
         "HEALTH",
         "LOADED",
         "WEIGHT",
-        "THERE",
+        "REQUESTS",
         "LIMIT",
         "LATENCY MS",
         "COST",

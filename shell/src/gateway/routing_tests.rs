@@ -1,7 +1,5 @@
 //! What becomes of requests when endpoints misbehave.
 
-mod changes;
-
 use super::*;
 use crate::models::Tensor;
 use crate::routing::Routes;
@@ -10,6 +8,7 @@ use std::collections::HashMap;
 use std::future::{pending, ready};
 use std::sync::atomic::AtomicBool;
 
+mod changes;
 mod deadlines;
 mod explained;
 mod places;

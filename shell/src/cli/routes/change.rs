@@ -47,7 +47,7 @@ pub(super) struct RollbackArgs {
 #[command(after_help = "\
 Examples:
   tensorforge routes join gpu-2 http://gpu-2:8000
-  tensorforge routes join gpu-2 http://gpu-2:8000 --weight 3 --place eu/a
+  tensorforge routes join gpu-2 http://gpu-2:8000 --weight 3 --place eu/a --limit 64
 
 It gets requests for models that name no endpoints, a tenth of its part at first, all of it after
 half a minute. To take it back after `routes drain`, let it join again.")]
@@ -67,6 +67,14 @@ pub(super) struct JoinArgs {
     /// Where it is, one of the table's places
     #[arg(long, value_name = "PLACE")]
     place: Option<String>,
+
+    /// How many requests it has at once at most
+    #[arg(long, value_name = "REQUESTS")]
+    limit: Option<u32>,
+
+    /// Only requests of this priority or a higher one go there: 0 to 7
+    #[arg(long, value_name = "PRIORITY")]
+    least_priority: Option<u8>,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -149,6 +157,12 @@ pub(super) fn join(args: &JoinArgs, output: Output) -> Result<(), CliError> {
     let mut entry = json!({ "name": args.name, "url": args.address, "weight": args.weight });
     if let Some(place) = &args.place {
         entry["place"] = place.clone().into();
+    }
+    if let Some(limit) = args.limit {
+        entry["limit"] = limit.into();
+    }
+    if let Some(least) = args.least_priority {
+        entry["least_priority"] = least.into();
     }
     change(&args.server, Method::POST, "/v2/routes/endpoints", Some(&entry), output)
 }
