@@ -113,7 +113,7 @@ async fn an_attempt_timeout_beyond_the_gateways_is_refused() {
     let error = bench.publish(&table).unwrap_err().to_string();
     assert!(error.contains("digits: retries.attempt_timeout_ms is 30001"), "{error}");
     assert!(error.contains("30000 at most"), "{error}");
-    let routes = bench.gateway.table().current().written();
+    let routes = bench.gateway.table().written();
     assert_eq!(routes.models[0].retries, None, "the table before stays");
 }
 

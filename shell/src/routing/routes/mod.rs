@@ -40,6 +40,7 @@ pub const ALL_BASIS_POINTS: u16 = 10_000;
 ///
 /// let text = r#"
 ///     places = ["eu/a", "us"]
+///     here = "eu/a"
 ///
 ///     [[endpoints]]
 ///     name = "here"
@@ -51,10 +52,13 @@ pub const ALL_BASIS_POINTS: u16 = 10_000;
 ///     name = "there"
 ///     url = "http://gpu-1:8000"
 ///     place = "us"
+///     limit = 64
 ///
 ///     [[models]]
 ///     name = "digits"
 ///     policy = "latency"
+///     filters = ["geographic", "priority"]
+///     retries = { attempts = 2, attempt_timeout_ms = 500 }
 ///     split = [
 ///         { version = "1", basis_points = 9990 },
 ///         { version = "2", basis_points = 10 },

@@ -188,3 +188,19 @@ fn where_a_gateway_stands_is_one_of_the_places() {
         "here: the place 'eu' is not known; add it to places, which has 'eu/a', 'us'"
     );
 }
+
+#[test]
+fn the_table_that_the_readme_shows_can_be_served() {
+    let readme = include_str!("../../../../../README.md");
+    let tables: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .filter(|block| block.contains("[[endpoints]]"))
+        .collect();
+    assert!(!tables.is_empty());
+    for table in tables {
+        let routes = Routes::from_toml(table).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(routes.check().err(), None);
+    }
+}
