@@ -185,6 +185,20 @@ impl RouteSink for () {}
 macro_rules! named {
     ($type:ident: $($variant:ident $(($field:tt))? => $name:literal),* $(,)?) => {
         impl $type {
+            /// The names of all of them.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
+            /// Where its name stands in [`NAMES`](Self::NAMES): a place in a table of counters.
+            #[must_use]
+            pub const fn place(self) -> usize {
+                enum Place {
+                    $($variant,)*
+                }
+                match self {
+                    $(Self::$variant $(($field))? => Place::$variant as usize,)*
+                }
+            }
+
             /// Its name in annotations and explanations, in `snake_case`.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -105,6 +105,20 @@ impl EjectionCap {
     }
 }
 
+/// What a [report](EndpointHealth::report) changed for an endpoint's route.
+///
+/// However threads meet, an endpoint is ejected as often as it came back, or once more while it is out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum HealthChange {
+    /// It is ejected now.
+    Ejected,
+    /// It would be, but the [cap](EjectionCap) has no room: it goes on as healthy.
+    Spared,
+    /// It was ejected, and is no longer.
+    Returned,
+}
+
 /// A call that was let through, to be [reported](EndpointHealth::report).
 #[must_use = "a call that does not report may count as failed"]
 #[derive(Debug, PartialEq, Eq)]
@@ -256,7 +270,7 @@ impl EndpointHealth {
         Call(self.breaker.try_call(now).ok())
     }
 
-    /// How a call went, as known at `now`, in a route of so many endpoints.
+    /// How a call went, as known at `now`, in a route of so many endpoints; and what that changed.
     pub fn report(
         &self,
         call: Call,
@@ -264,8 +278,8 @@ impl EndpointHealth {
         cap: &EjectionCap,
         endpoints: u32,
         now: Instant,
-    ) {
-        let Call(Some(permit)) = call else { return };
+    ) -> Option<HealthChange> {
+        let Call(Some(permit)) = call else { return None };
         match self.breaker.report(permit, outcome, now) {
             Effect::Opened => self.eject(cap, endpoints),
             Effect::Closed => self.restore(cap, now),
@@ -273,8 +287,9 @@ impl EndpointHealth {
                 // Who ejected it may have been overtaken by who restored it.
                 let is_left = self.standing.ejection.load(Ordering::Relaxed) != NOT_EJECTED;
                 if is_left && self.breaker.state(now) == State::Closed {
-                    self.restore(cap, now);
+                    return self.restore(cap, now);
                 }
+                None
             }
         }
     }
@@ -324,9 +339,16 @@ impl EndpointHealth {
 
     /// It leaves its route, whose cap counts it no longer. Nothing must be reported to it afterwards.
     pub fn leave(&self, cap: &EjectionCap) {
-        if self.standing.ejection.swap(NOT_EJECTED, Ordering::AcqRel) == EJECTED {
+        self.return_from_ejection(cap);
+    }
+
+    /// Whether it was ejected.
+    fn return_from_ejection(&self, cap: &EjectionCap) -> bool {
+        let was_ejected = self.standing.ejection.swap(NOT_EJECTED, Ordering::AcqRel) == EJECTED;
+        if was_ejected {
             cap.take_back();
         }
+        was_ejected
     }
 
     /// The breaker, for its figures.
@@ -335,22 +357,28 @@ impl EndpointHealth {
         &self.breaker
     }
 
-    fn eject(&self, cap: &EjectionCap, endpoints: u32) {
+    fn eject(&self, cap: &EjectionCap, endpoints: u32) -> Option<HealthChange> {
         if self.standing.ejection.load(Ordering::Relaxed) == EJECTED {
-            return; // a probe failed: it stays so
+            return None; // a probe failed: it stays so
         }
         let ejection = if cap.try_eject(endpoints) { EJECTED } else { SPARED };
         let before = self.standing.ejection.swap(ejection, Ordering::AcqRel);
         if before == EJECTED {
             cap.take_back();
         }
+        match (before, ejection) {
+            (EJECTED, EJECTED) | (SPARED, SPARED) => None,
+            (EJECTED, _) => Some(HealthChange::Returned),
+            (_, EJECTED) => Some(HealthChange::Ejected),
+            _ => Some(HealthChange::Spared),
+        }
     }
 
-    fn restore(&self, cap: &EjectionCap, now: Instant) {
+    fn restore(&self, cap: &EjectionCap, now: Instant) -> Option<HealthChange> {
         if self.standing.ejection.load(Ordering::Relaxed) == EJECTED {
             // Before it is seen as restored.
             self.start(now);
         }
-        self.leave(cap);
+        self.return_from_ejection(cap).then_some(HealthChange::Returned)
     }
 }

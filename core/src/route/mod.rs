@@ -85,7 +85,7 @@ pub use gate::{Gate, WhenStale};
 pub use geographic::Geographic;
 pub use hash::stable_hash;
 pub use headroom::Headroom;
-pub use health::{Call, EjectionCap, EndpointHealth, HealthConfig};
+pub use health::{Call, EjectionCap, EndpointHealth, HealthChange, HealthConfig};
 pub use latency::{Latency, PeakEwmaCost};
 pub use least_request::{LeastRequest, Outstanding};
 pub use load::{EndpointLoad, InFlight};

@@ -132,11 +132,11 @@ fn two_failures_at_once_count_as_one_ejection() {
         let [one, two] = calls;
         let other = shared.clone();
         let report = |shared: &(EndpointHealth, EjectionCap), call| {
-            shared.0.report(call, Outcome::Failure, &shared.1, 2, at(0));
+            shared.0.report(call, Outcome::Failure, &shared.1, 2, at(0))
         };
         let first = thread::spawn(move || report(&other, one));
-        report(&shared, two);
-        first.join().unwrap();
+        let told = [report(&shared, two), first.join().unwrap()];
+        assert!(told.into_iter().flatten().eq([HealthChange::Ejected]), "one of them is told");
         assert_eq!((shared.0.health(at(0)), shared.1.ejected()), (Health::Ejected, 1));
     });
 }

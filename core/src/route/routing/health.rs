@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::breaker::{BreakerConfig, Outcome};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ejected after 3 failures for 100 ms; restored by 1 good probe.
 const CONFIG: HealthConfig = HealthConfig {
@@ -77,6 +78,7 @@ proptest! {
     ) {
         let cap = EjectionCap::new(share);
         let endpoints = [(); 10].map(|()| endpoint());
+        let (mut ejected, mut returned) = (0, 0);
         let most = match (share, usize::from(share) * 10 / 1000) {
             (0, _) => 0,
             (_, 0) => 1,
@@ -86,7 +88,12 @@ proptest! {
             let (health, now) = (&endpoints[which], at(step * 10));
             if let Ok(call) = health.try_call(now) {
                 let outcome = if succeeds { Outcome::Success } else { Outcome::Failure };
-                health.report(call, outcome, &cap, 10, now);
+                match health.report(call, outcome, &cap, 10, now) {
+                    Some(HealthChange::Ejected) => ejected += 1,
+                    Some(HealthChange::Returned) => returned += 1,
+                    Some(HealthChange::Spared) => prop_assert_eq!(cap.ejected(), most as u64),
+                    None => {}
+                }
             }
             let out = endpoints
                 .iter()
@@ -94,6 +101,7 @@ proptest! {
                 .count();
             prop_assert!(out <= most, "{} are out, {} may", out, most);
             prop_assert_eq!(cap.ejected(), out as u64);
+            prop_assert_eq!(ejected - returned, cap.ejected());
         }
     }
 
@@ -170,15 +178,18 @@ fn who_drains_drains_until_told_otherwise() {
 fn threads_that_fail_together_eject_once() {
     for _ in 0..50 {
         let (health, cap) = (endpoint(), EjectionCap::new(NO_CAP));
+        let told = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while let Ok(call) = health.try_call(at(0)) {
-                        health.report(call, Outcome::Failure, &cap, 1, at(0));
+                        let change = health.report(call, Outcome::Failure, &cap, 1, at(0));
+                        told.fetch_add(u32::from(change.is_some()), Ordering::Relaxed);
                     }
                 });
             }
         });
         assert_eq!((health.health(at(0)), cap.ejected()), (Health::Ejected, 1));
+        assert_eq!(told.into_inner(), 1, "one of them is told");
     }
 }

@@ -214,3 +214,33 @@ prop_compose! {
         AnyRequest { now, random, version, priority, place, deadline, sticky, blocked }
     }
 }
+
+#[test]
+fn every_name_stands_at_its_place() {
+    use Exclusion::*;
+    let tier = OtherTier(Tier::Zone);
+    let exclusions = [
+        OtherVersion,
+        Blocked,
+        ZeroWeight,
+        Draining,
+        Full,
+        Reserved,
+        KeptFree,
+        Ejected,
+        Unreachable,
+        Recovering,
+        NotExplored,
+        Stale,
+        tier,
+        Rule(7),
+        WouldMissDeadline,
+        Beyond,
+    ];
+    let places = exclusions.map(|why| (why.place(), Exclusion::NAMES[why.place()]));
+    let in_order = (0..).zip(Exclusion::NAMES.iter().copied());
+    assert!(places.into_iter().eq(in_order), "{places:?}");
+    assert_eq!(places.map(|(_, name)| name), exclusions.map(Exclusion::name));
+    assert_eq!(Reason::NAMES[Reason::KeyOwner.place()], Reason::KeyOwner.name());
+    assert_eq!(Admission::NAMES[Admission::Panic.place()], Admission::Panic.name());
+}
