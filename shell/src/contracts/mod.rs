@@ -10,6 +10,7 @@ mod parameters;
 pub mod rest;
 
 pub use figures::{BatchFigures, LevelFigures, ModelFigures, RecentFigures, TimeFigures};
+pub use parameters::{SHADOW, is_shadow};
 
 use crate::models::{Tensor, TensorSpec};
 use serde::{Deserialize, Serialize};

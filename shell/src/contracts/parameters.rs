@@ -8,6 +8,19 @@ use serde::{Deserialize, de};
 use serde_json::Value;
 use std::fmt;
 
+/// The request parameter that says, where it is `true`, that the request is a copy of another one that
+/// was answered already: what comes of it is told to nobody but those who watch.
+///
+/// It is a claim, which anyone can send. All that a request gains by it is to count apart, never as a
+/// user's, and to stand behind users' requests.
+pub const SHADOW: &str = "route_shadow";
+
+/// Whether a request with these parameters says that it is a [copy](SHADOW).
+#[must_use]
+pub fn is_shadow(parameters: &Parameters) -> bool {
+    parameters.get(SHADOW) == Some(&Value::Bool(true))
+}
+
 /// Parameters in one place of a message at most.
 const MOST: usize = 64;
 

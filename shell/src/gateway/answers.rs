@@ -2,7 +2,9 @@
 
 use crate::concurrency::lock;
 use crate::contracts::{InferRequest, InferResponse};
-use crate::routing::{AnswerCache, AnswerCacheConfig, AnswerCacheError, AnswerKey};
+use crate::routing::{
+    AnswerCache, AnswerCacheConfig, AnswerCacheError, AnswerCacheFigures, AnswerKey,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tensorforge_core::Instant;
@@ -58,6 +60,10 @@ impl Answers {
         } else {
             work();
         }
+    }
+
+    pub(super) fn figures(&self) -> AnswerCacheFigures {
+        self.cache.figures()
     }
 
     /// Forgets the answers of a model: another one may stand behind its versions now.

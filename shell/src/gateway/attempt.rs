@@ -3,6 +3,7 @@
 use super::deadline::{Deadline, Limit};
 use super::endpoint::{EndpointError, check_answer};
 use super::experiments::InExperiment;
+use super::figures::{Attempt, Kind, ModelCounters};
 use super::hints::Ruled;
 use super::member::{Seat, Sought, View};
 use super::plan::{ModelPlan, Plan};
@@ -10,7 +11,7 @@ use super::route::{Notes, note_text};
 use super::{Gateway, GatewayError, Hints, RouteTaken};
 use crate::clock::Clock;
 use crate::concurrency::lock;
-use crate::contracts::{InferRequest, InferResponse};
+use crate::contracts::{InferRequest, InferResponse, is_shadow};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,7 @@ pub(super) struct Journey<'a> {
     pub(super) seats: Arc<[Seat]>,
     pub(super) version: Option<String>,
     pub(super) request: &'a InferRequest,
+    is_copy: bool,
     wanted: Vec<String>,
     pub(super) context: RouteContext<'static>,
     /// What its policy keeps together, where that is an annotation.
@@ -40,6 +42,12 @@ pub(super) struct Journey<'a> {
     deadline: Deadline,
     blocked: Vec<EndpointId>,
     pub(super) taken: RouteTaken,
+}
+
+impl Journey<'_> {
+    fn counters(&self) -> &ModelCounters {
+        self.routes.figures.requests.of(self.is_copy)
+    }
 }
 
 impl Gateway {
@@ -55,14 +63,21 @@ impl Gateway {
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
         let mut journey = self.journey(routes, version, request, hints, deadline);
         routes.retries.record_request();
-        let running = routes.experiment.as_deref().filter(|_| journey.taken.version_by == "split");
+        // A copy shows how it would be, and is nobody's request.
+        let by_split = journey.taken.version_by == "split" && !journey.is_copy;
+        let running = routes.experiment.as_deref().filter(|_| by_split);
         let version = journey.version.clone();
+        let arm = version.as_deref().filter(|_| by_split).and_then(|version| routes.arm(version));
+        arm.inspect(|arm| arm.sent());
         let counted = InExperiment::begin(self, running, version.as_deref());
         let answered = self.travel(&mut journey).await;
         let took = self.clock.now().since(journey.context.now);
         counted.end(answered.as_ref().map(|_| took));
         let response = answered?;
-        journey.taken.shadows = self.copy_to_shadows(plan, &journey, &response, took);
+        arm.inspect(|arm| arm.answered(took));
+        if !journey.is_copy {
+            journey.taken.shadows = self.copy_to_shadows(plan, &journey, &response, took);
+        }
         Ok((response, journey.taken))
     }
 
@@ -90,7 +105,10 @@ impl Gateway {
                 None => (None, ""),
             },
         };
+        let is_copy = is_shadow(&request.parameters);
         let priority = request.parameters.get("priority").and_then(serde_json::Value::as_u64);
+        // What is kept for higher priorities is not for copies.
+        let priority = priority.filter(|_| !is_copy);
         let sought = routes.sought(version.as_deref());
         let place = self.place(&routes.places, request, hints);
         let context = RouteContext {
@@ -107,6 +125,7 @@ impl Gateway {
             seats: Arc::clone(only.unwrap_or(&routes.seats)),
             version: version.clone(),
             request,
+            is_copy,
             wanted: request.outputs.iter().map(|output| output.name.clone()).collect(),
             context,
             annotation: self.sticky_annotation(&routes.sticky_by, request),
@@ -159,7 +178,9 @@ impl Gateway {
                 expected: Some(limit.time.into()),
             };
             all_unknown &= error.is_unknown();
-            if journey.routes.retries.decide(failed, now) != RetryDecision::Retry {
+            let decision = journey.routes.retries.decide(failed, now);
+            journey.counters().decided(decision);
+            if decision != RetryDecision::Retry {
                 let taken = Box::new(journey.taken.clone());
                 // Whoever may be asked instead is asked only where nobody here can answer.
                 return Err(if error.is_retryable() && !all_unknown {
@@ -189,8 +210,10 @@ impl Gateway {
                 .excluded
                 .iter()
                 .filter_map(|&(index, why)| {
+                    let name = view.why(index, why);
+                    journey.counters().excluded(why, name);
                     let seat = journey.seats.get(index)?;
-                    Some((seat.member.name.clone(), view.why(index, why)))
+                    Some((seat.member.name.clone(), name))
                 })
                 .collect();
             journey.taken.notes = notes.notes.iter().map(|note| note_text(*note)).collect();
@@ -211,6 +234,7 @@ impl Gateway {
                 Some((call.ok()?, inside))
             });
             if let Some((call, inside)) = call {
+                journey.counters().picked(&choice);
                 return Ok((seat, Leave { in_flight, call, _inside: inside }));
             }
             // Ejected or drained this moment, or probed by others: another one.
@@ -226,6 +250,7 @@ impl Gateway {
         leave: Leave,
     ) -> (String, Result<InferResponse, EndpointError>) {
         let name = seat.member.name.clone();
+        journey.counters().asked(Kind::after(journey.taken.attempts));
         journey.taken.attempts += 1;
         let (version, wanted) = (journey.version.clone(), journey.wanted.clone());
         let asked = Asked {
@@ -234,8 +259,9 @@ impl Gateway {
             request: journey.request,
             wanted: &wanted,
             deadline: journey.deadline,
+            is_copy: journey.is_copy,
         };
-        let visit = Visit::begin(self.clock, journey.routes, &seat, leave);
+        let visit = Visit::begin(self.clock, &asked, &seat, leave);
         let mut first = pin!(self.ask(&asked, visit));
         let Some(late) = self.hedge_after(journey.routes) else { return (name, first.await) };
         tokio::select! {
@@ -244,18 +270,23 @@ impl Gateway {
             () = tokio::time::sleep(late) => {}
         }
         let now = self.clock.now();
-        if !journey.has_time(now) || !journey.routes.retries.try_hedge(now) {
+        if !journey.has_time(now) {
+            return (name, first.await);
+        }
+        if !journey.routes.retries.try_hedge(now) {
+            journey.counters().refused_hedge();
             return (name, first.await);
         }
         let Ok((other, leave)) = self.choose(journey) else { return (name, first.await) };
+        journey.counters().asked(Kind::Hedge);
         journey.taken.attempts += 1;
         journey.taken.hedged = true;
         let other_name = other.member.name.clone();
         // Begun before it is first polled, so that it is reported in any case.
-        let visit = Visit::begin(self.clock, journey.routes, &other, leave);
+        let visit = Visit::begin(self.clock, &asked, &other, leave);
         let mut second = pin!(self.ask(&asked, visit));
         // The first good answer; of two failures the later one is told.
-        tokio::select! {
+        let (name, result) = tokio::select! {
             result = &mut first => match result {
                 Ok(response) => (name, Ok(response)),
                 Err(error) => {
@@ -270,7 +301,11 @@ impl Gateway {
                     (name, first.await)
                 }
             },
+        };
+        if result.is_ok() && name == other.member.name {
+            journey.counters().hedge_won();
         }
+        (name, result)
     }
 
     async fn ask(
@@ -307,6 +342,7 @@ impl Gateway {
         }
         let outcome = result.as_ref().map_or_else(EndpointError::outcome, |_| Outcome::Success);
         let took = visit.end(outcome);
+        visit.attempt.ended(&result, took);
         if result.is_ok() {
             self.note_latency(asked.routes, took);
         }
@@ -368,6 +404,7 @@ struct Asked<'a> {
     request: &'a InferRequest,
     wanted: &'a [String],
     deadline: Deadline,
+    is_copy: bool,
 }
 
 /// A request that is at an endpoint. Given up, it says nothing about the endpoint but how long it took at
@@ -378,11 +415,14 @@ struct Visit<'a> {
     seat: &'a Seat,
     began: Instant,
     there: Option<Leave>,
+    attempt: Attempt<'a>,
 }
 
 impl<'a> Visit<'a> {
-    fn begin(clock: Clock, routes: &'a ModelPlan, seat: &'a Seat, leave: Leave) -> Self {
-        Self { clock, routes, seat, began: clock.now(), there: Some(leave) }
+    fn begin(clock: Clock, asked: &Asked<'a>, seat: &'a Seat, leave: Leave) -> Self {
+        let attempt = seat.model.figures.attempt(asked.is_copy);
+        let (routes, began, there) = (asked.routes, clock.now(), Some(leave));
+        Self { clock, routes, seat, began, there, attempt }
     }
 
     fn end(&mut self, outcome: Outcome) -> tensorforge_core::Duration {
@@ -402,7 +442,9 @@ impl<'a> Visit<'a> {
         };
         self.seat.member.load.finish(in_flight, told, now);
         let endpoints = u32::try_from(self.routes.seats.len()).unwrap_or(u32::MAX);
-        self.seat.model.health.report(call, outcome, &self.routes.cap, endpoints, now);
+        let health = &self.seat.model.health;
+        let change = health.report(call, outcome, &self.routes.cap, endpoints, now);
+        self.seat.model.figures.changed(change);
         took
     }
 }

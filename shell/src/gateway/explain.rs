@@ -138,7 +138,7 @@ impl Gateway {
     }
 }
 
-const fn health_name(health: Health) -> &'static str {
+pub(super) const fn health_name(health: Health) -> &'static str {
     match health {
         Health::Healthy => "healthy",
         Health::Recovering => "recovering",

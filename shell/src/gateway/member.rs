@@ -1,6 +1,7 @@
 //! An endpoint in the table: how busy it is, and how well.
 
 use super::endpoint::Endpoint;
+use super::figures::EndpointCounters;
 use super::presence::{Presence, Presences};
 use crate::concurrency::lock;
 use crate::contracts::ModelMetadata;
@@ -39,6 +40,7 @@ pub(super) struct AtEndpoint {
     pub(super) health: EndpointHealth,
     /// Whether it is there.
     pub(super) presence: Presences,
+    pub(super) figures: EndpointCounters,
     /// What it takes and gives there, once that was told.
     signature: Mutex<Option<Arc<Signature>>>,
     /// It is not what the other endpoints say: another model of that name.
@@ -122,6 +124,7 @@ impl Member {
         let known = Arc::new(AtEndpoint {
             health: EndpointHealth::new(self.config, seed, now)?,
             presence: Presences::default(),
+            figures: EndpointCounters::default(),
             signature: Mutex::default(),
             is_odd: AtomicBool::new(false),
         });

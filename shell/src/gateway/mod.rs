@@ -23,6 +23,7 @@ mod deadline;
 mod endpoint;
 mod experiments;
 mod explain;
+mod figures;
 mod hints;
 mod member;
 mod plan;
@@ -45,7 +46,7 @@ pub use shadows::ShadowFigures;
 
 use crate::clock::Clock;
 use crate::concurrency::lock;
-use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
+use crate::contracts::{InferRequest, InferResponse, ModelMetadata, is_shadow};
 use crate::routing::{
     self, AnswerCacheConfig, AnswerCacheError, CheckedRoutes, CurrentTable, RouteTable, Routes,
     TableVersion,
@@ -53,9 +54,9 @@ use crate::routing::{
 use answers::Answers;
 use arc_swap::ArcSwap;
 use deadline::Deadline;
+use figures::{GatewayCounters, ModelCounters};
 use member::Member;
 use plan::{Lasting, Plan};
-use shadows::Shadows;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -213,8 +214,8 @@ pub struct Gateway {
     dropped_annotations: AtomicU64,
     /// Which model at which endpoint is asked about next.
     next_asked: AtomicUsize,
-    shadows: Arc<Shadows>,
     lasting: Lasting,
+    figures: GatewayCounters,
     answers: Option<Answers>,
 }
 
@@ -255,8 +256,8 @@ impl Gateway {
             hedge_after: AtomicU64::new(0),
             dropped_annotations: AtomicU64::new(0),
             next_asked: AtomicUsize::new(0),
-            shadows: Arc::default(),
             lasting: Lasting::default(),
+            figures: GatewayCounters::default(),
             answers,
         })
     }
@@ -305,6 +306,7 @@ impl Gateway {
         let plan = Arc::new(plan);
         let before = self.plan.swap(Arc::clone(&plan));
         plan.take_leave(&before);
+        self.lasting.retain(&plan);
         Ok(())
     }
 
@@ -366,16 +368,26 @@ impl Gateway {
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
         let hops = request.parameters.get(HOPS).and_then(serde_json::Value::as_u64).unwrap_or(0);
         if hops >= MAX_HOPS {
+            self.figures.looped();
             return Err(GatewayError::Loop(hops));
         }
         request.parameters.insert(HOPS.to_owned(), (hops + 1).into());
         let plan = self.plan.load_full();
-        let deadline = Deadline::of(&request, self.options.timeout, self.clock.now());
+        let (is_copy, came) = (is_shadow(&request.parameters), self.clock.now());
+        let counters = plan.models.get(model).map(|model| model.figures.requests.of(is_copy));
+        // Counted in any case: as given up if this future is dropped.
+        let counted = counters.map(ModelCounters::coming);
+        let deadline = Deadline::of(&request, self.options.timeout, came);
         let work = self.infer_by(&plan, model, version, request, hints, deadline);
         let result = tokio::time::timeout(self.options.timeout, work).await;
-        result.unwrap_or_else(|_| {
+        let result = result.unwrap_or_else(|_| {
             Err(GatewayError::TimedOut { model: model.to_owned(), after: self.options.timeout })
-        })
+        });
+        match counted {
+            Some(counted) => counted.ended(&result, self.clock.now().since(came)),
+            None => self.figures.unrouted(is_copy),
+        }
+        result
     }
 
     /// What a model takes and gives, by the first of its endpoints that says so.
@@ -422,6 +434,9 @@ impl Gateway {
         };
         let first = self.infer_on(plan, routes, version, &request, hints, deadline).await;
         if let (Ok((response, taken)), Some(answers)) = (&first, &self.answers) {
+            if is_shadow(&request.parameters) {
+                return first;
+            }
             answers.keep(taken.version.as_deref(), request, response, self.clock.now());
             return first;
         }
@@ -485,7 +500,7 @@ impl Gateway {
     /// What shadows answered beside their primaries, by model and shadow.
     #[must_use]
     pub fn shadows(&self) -> Vec<ShadowFigures> {
-        self.shadows.figures()
+        self.lasting.shadows.figures()
     }
 
     /// 64 bits that no other request has.

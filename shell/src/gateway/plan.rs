@@ -2,9 +2,11 @@
 
 use super::GatewayOptions;
 use super::experiments::{Experiments, Running};
+use super::figures::{ArmCounters, ModelFigures};
 use super::hints::Places;
 use super::member::{Member, Seat, Sought, View};
 use super::presence::Presence;
+use super::shadows::{Copies, Shadows, shadow_name};
 use crate::concurrency::lock;
 use crate::routing::{
     CheckedEndpoint, CheckedModel, CheckedRule, CheckedShadow, CurrentTable, EndpointGate,
@@ -27,6 +29,8 @@ pub(super) struct Lasting {
     pub(super) experiments: Experiments,
     /// They count what endpoints' health says, which lasts as well. Each with its share in thousandths.
     caps: Mutex<HashMap<String, (u16, Arc<EjectionCap>)>>,
+    figures: Mutex<HashMap<String, Arc<ModelFigures>>>,
+    pub(super) shadows: Shadows,
 }
 
 impl Lasting {
@@ -40,6 +44,21 @@ impl Lasting {
         let cap = Arc::new(EjectionCap::new(share));
         caps.insert(model.to_owned(), (share, Arc::clone(&cap)));
         cap
+    }
+
+    fn figures(&self, model: &str) -> Arc<ModelFigures> {
+        Arc::clone(lock(&self.figures).entry(model.to_owned()).or_default())
+    }
+
+    /// Forgets the figures of models that are in force no longer.
+    pub(super) fn retain(&self, plan: &Plan) {
+        lock(&self.figures).retain(|name, figures| match plan.models.get(name) {
+            Some(model) => {
+                figures.retain_arms(model.versions());
+                true
+            }
+            None => false,
+        });
     }
 }
 
@@ -60,10 +79,13 @@ pub(super) struct ModelPlan {
     pub(super) seats: Arc<[Seat]>,
     /// How those are divided that name no version.
     pub(super) split: Option<(Split, Vec<String>)>,
+    /// What is counted of those versions.
+    pub(super) arms: Vec<Arc<ArmCounters>>,
+    pub(super) figures: Arc<ModelFigures>,
     pub(super) experiment: Option<Arc<Running>>,
     pub(super) rules: Vec<(CheckedRule, Option<Arc<[Seat]>>)>,
     pub(super) fallbacks: Vec<String>,
-    pub(super) shadows: Vec<(Shadow, CheckedShadow)>,
+    pub(super) shadows: Vec<(Shadow, CheckedShadow, Arc<Copies>)>,
     pub(super) cap: Arc<EjectionCap>,
     pub(super) retries: Retries,
     pub(super) hedging: bool,
@@ -158,6 +180,7 @@ impl ModelPlan {
         let seats: Result<Arc<[Seat]>, _> =
             model.endpoints.iter().filter_map(|&index| seat(index)).collect();
         let seats = seats.map_err(|error| wrong(error.to_string()))?;
+        let figures = lasting.figures(name);
         let split = match &model.split[..] {
             [] => None,
             shares => {
@@ -167,6 +190,7 @@ impl ModelPlan {
                 Some((split, shares.iter().map(|share| share.version.clone()).collect()))
             }
         };
+        let arms = model.split.iter().map(|share| figures.arm(&share.version)).collect();
         let mut shadows = Vec::new();
         for (place, shadow) in (0_u16..).zip(&model.shadows) {
             // Shadows that begin apart do not copy the same requests.
@@ -179,7 +203,8 @@ impl ModelPlan {
                 ..ShadowConfig::DEFAULT
             };
             let state = Shadow::new(config).map_err(|error| wrong(error.to_string()))?;
-            shadows.push((state, shadow.clone()));
+            let copies = lasting.shadows.of(name, &shadow_name(shadow));
+            shadows.push((state, shadow.clone(), copies));
         }
         let rule = |rule: &CheckedRule| {
             // The health of one seat of an endpoint and a model is that of all.
@@ -203,6 +228,8 @@ impl ModelPlan {
             policy: policy(model),
             seats,
             split,
+            arms,
+            figures,
             experiment: model.experiment.as_ref().and_then(|it| lasting.experiments.of(name, it)),
             rules: model.rules.iter().map(rule).collect(),
             fallbacks: model.fallbacks.clone(),
@@ -236,6 +263,17 @@ impl ModelPlan {
     /// The version that the policy is to keep together, where it does.
     pub(super) fn key(&self, sought: &Sought) -> Option<ModelId> {
         (self.policy_name == PolicyName::ModelAffinity).then_some(sought.model)
+    }
+
+    /// The versions of its split.
+    fn versions(&self) -> &[String] {
+        self.split.as_ref().map_or(&[], |(_, versions)| versions)
+    }
+
+    /// The counters of a version of its split.
+    pub(super) fn arm(&self, version: &str) -> Option<&ArmCounters> {
+        let place = self.versions().iter().position(|it| it == version)?;
+        self.arms.get(place).map(|arm| &**arm)
     }
 }
 

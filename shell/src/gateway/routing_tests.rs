@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 mod changes;
 mod deadlines;
 mod explained;
+mod figures;
 mod places;
 mod presence;
 mod room;
@@ -18,7 +19,7 @@ mod sticks;
 mod tuned;
 
 /// What an endpoint does with a request.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Does {
     Answers,
     AnswersFor(&'static str),

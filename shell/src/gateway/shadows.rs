@@ -7,10 +7,11 @@ use super::plan::{ModelPlan, Plan};
 use super::{Gateway, HOPS};
 use crate::clock::Clock;
 use crate::concurrency::lock;
-use crate::contracts::InferResponse;
+use crate::contracts::{InferResponse, SHADOW};
 use crate::routing::{CheckedShadow, ShadowReport, compare_responses};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tensorforge_core::Duration;
 use tensorforge_core::route::{InFlight, RouteContext, ShadowCopy, ShadowSkip};
@@ -46,32 +47,35 @@ pub struct ShadowFigures {
     pub difference_p99: Option<f64>,
 }
 
+/// What a shadow's copies come to, shared with those under way. Requests count in it without a lock; the
+/// report is for answers, which nobody waits for.
 #[derive(Debug, Default)]
-struct Counted {
-    copies: u64,
-    shed: u64,
-    answered: u64,
-    report: ShadowReport,
+pub(super) struct Copies {
+    sent: AtomicU64,
+    shed: AtomicU64,
+    answered: AtomicU64,
+    report: Mutex<ShadowReport>,
 }
 
-/// What the copies come to, shared with those under way.
+/// The copies of all shadows, by model and shadow. They outlive tables.
 #[derive(Debug, Default)]
 pub(super) struct Shadows {
-    by_name: Mutex<BTreeMap<(String, String), Counted>>,
+    by_name: Mutex<BTreeMap<(String, String), Arc<Copies>>>,
 }
 
 impl Shadows {
     pub(super) fn figures(&self) -> Vec<ShadowFigures> {
         let by_name = lock(&self.by_name);
-        let figures = by_name.iter().map(|((model, shadow), counted)| {
-            let Counted { copies, shed, answered, report } = counted;
+        let figures = by_name.iter().map(|((model, shadow), copies)| {
+            let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            let report = lock(&copies.report);
             ShadowFigures {
                 model: model.clone(),
                 shadow: shadow.clone(),
-                copies: *copies,
-                shed: *shed,
+                copies: read(&copies.sent),
+                shed: read(&copies.shed),
                 failed: report.failed(),
-                answered: *answered,
+                answered: read(&copies.answered),
                 compared: report.compared(),
                 agreed: report.agreed(),
                 top_one_share: report.top_one_share(),
@@ -82,9 +86,10 @@ impl Shadows {
         figures.collect()
     }
 
-    fn note(&self, model: &str, shadow: &str, change: impl FnOnce(&mut Counted)) {
-        let mut by_name = lock(&self.by_name);
-        change(by_name.entry((model.to_owned(), shadow.to_owned())).or_default());
+    /// Those of one shadow.
+    pub(super) fn of(&self, model: &str, shadow: &str) -> Arc<Copies> {
+        let name = (model.to_owned(), shadow.to_owned());
+        Arc::clone(lock(&self.by_name).entry(name).or_default())
     }
 }
 
@@ -99,26 +104,26 @@ impl Gateway {
     ) -> u32 {
         let mut sent = 0;
         let routes = journey.routes;
-        for (place, (state, shadow)) in routes.shadows.iter().enumerate() {
-            let name = shadow_name(shadow);
+        for (place, (state, shadow, copies)) in routes.shadows.iter().enumerate() {
+            let shed = || copies.shed.fetch_add(1, Ordering::Relaxed);
             match state.try_copy(load(routes), self.clock.now()) {
                 Ok(copy) => {
                     // A model without routes of its own is asked where the primary is.
                     let target = plan.models.get(&shadow.model).unwrap_or(routes);
                     let Some(work) = self.shadow_call(target, shadow, journey) else {
                         state.finish(copy);
-                        self.shadows.note(&routes.name, &name, |counted| counted.shed += 1);
+                        shed();
                         continue;
                     };
                     sent += 1;
-                    let (routes, reports) = (Arc::clone(routes), Arc::clone(&self.shadows));
+                    copies.sent.fetch_add(1, Ordering::Relaxed);
+                    let (routes, copies) = (Arc::clone(routes), Arc::clone(copies));
                     let tolerance = shadow.compare;
                     // Shares the tensors' memory.
                     let primary = tolerance.map(|_| primary.clone());
                     let clock = self.clock;
-                    let budget = Budget { routes: Arc::clone(&routes), place, copy: Some(copy) };
+                    let budget = Budget { routes, place, copy: Some(copy) };
                     tokio::spawn(async move {
-                        reports.note(&routes.name, &name, |counted| counted.copies += 1);
                         let began = clock.now();
                         let result = work.await;
                         let shadow_took = clock.now().since(began);
@@ -128,20 +133,20 @@ impl Gateway {
                             }
                             _ => None,
                         };
-                        reports.note(&routes.name, &name, |counted| {
-                            match result {
-                                Ok(_) => counted.answered += 1,
-                                Err(_) => counted.report.record_failure(),
-                            }
-                            if let Some(comparison) = &comparison {
-                                counted.report.record(comparison, took, shadow_took);
-                            }
-                        });
-                        drop(budget);
+                        let mut report = lock(&copies.report);
+                        if let Some(comparison) = &comparison {
+                            report.record(comparison, took, shadow_took);
+                        }
+                        if result.is_ok() {
+                            copies.answered.fetch_add(1, Ordering::Relaxed);
+                        } else {
+                            report.record_failure();
+                        }
+                        drop((report, budget));
                     });
                 }
                 Err(ShadowSkip::NotDrawn) => {}
-                Err(_) => self.shadows.note(&routes.name, &name, |counted| counted.shed += 1),
+                Err(_) => drop(shed()),
             }
         }
         sent
@@ -161,16 +166,20 @@ impl Gateway {
             now,
             random: self.draw(),
             version: target.key(&sought),
-            // Nobody waits for it.
+            // Nobody waits for it, and it takes nobody's room.
             deadline: None,
+            priority: 0,
             ..journey.context
         };
         let choice = target.policy.choose(&context, &view, &mut ()).ok()?;
         // Copies are in the endpoint's limit, too.
         let copy = Copied::begin(target.seats.get(choice.index)?, self.clock)?;
         let mut request = journey.request.clone();
-        // Whoever gets it sees what it is.
-        request.parameters.insert("route_shadow".to_owned(), true.into());
+        // Whoever gets it sees what it is, and puts it behind the requests of users.
+        request.parameters.insert(SHADOW.to_owned(), true.into());
+        if let Some(priority) = request.parameters.get_mut("priority") {
+            *priority = 0.into();
+        }
         debug_assert!(request.parameters.contains_key(HOPS), "every request of a gateway counts");
         let (model, version) = (shadow.model.clone(), shadow.version.clone());
         let limit = target.attempt_timeout;
@@ -216,7 +225,7 @@ struct Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        if let (Some((state, _)), Some(copy)) =
+        if let (Some((state, ..)), Some(copy)) =
             (self.routes.shadows.get(self.place), self.copy.take())
         {
             state.finish(copy);
@@ -224,7 +233,7 @@ impl Drop for Budget {
     }
 }
 
-fn shadow_name(shadow: &CheckedShadow) -> String {
+pub(super) fn shadow_name(shadow: &CheckedShadow) -> String {
     match &shadow.version {
         Some(version) => format!("{}/{version}", shadow.model),
         None => shadow.model.clone(),

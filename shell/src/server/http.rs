@@ -172,7 +172,8 @@ async fn statistics(State(app): State<App>) -> Result<Json<StatisticsResponse>, 
 
 async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     // With many models this takes longer than connections that share a thread should wait.
-    let text = blocking(move || app.service.metrics()).await?;
+    let all = move || app.service.metrics() + &app.gateway.map_or(String::new(), |it| it.metrics());
+    let text = blocking(all).await?;
     let mut response = Response::new(Body::from(text));
     let content_type = HeaderValue::from_static(prometheus::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -14,6 +14,7 @@
 
 mod batches;
 mod collect;
+mod histogram;
 mod level;
 pub mod prometheus;
 mod reason;
@@ -25,6 +26,7 @@ mod batch_scheduler;
 
 pub use crate::contracts::{BatchFigures, LevelFigures, ModelFigures, RecentFigures, TimeFigures};
 pub use collect::{MAX_SERIES, ModelSeries, OTHER, collect};
+pub(crate) use histogram::{Durations, Histogram};
 pub use level::RECENT_ANSWERS;
 pub use reason::FailReason;
 

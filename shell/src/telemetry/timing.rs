@@ -39,6 +39,24 @@ const BOUNDS: [Duration; 22] = {
     bounds
 };
 
+/// How many buckets there are: one for each bound, and one for what is longer than all of them.
+pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
+
+/// The bucket of a time.
+pub(super) fn bucket_of(time: Duration) -> usize {
+    BOUNDS.partition_point(|bound| *bound < time)
+}
+
+/// Each bound in seconds, and how many times are within it.
+pub(super) fn cumulative(buckets: &[u64; BUCKETS]) -> Vec<(f64, u64)> {
+    let mut so_far = 0;
+    let up_to = BOUNDS.iter().zip(buckets).map(|(bound, held)| {
+        so_far += held;
+        (seconds(bound.as_nanos()), so_far)
+    });
+    up_to.collect()
+}
+
 /// A nanosecond in the sketches' unit.
 pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
@@ -51,14 +69,14 @@ pub(super) struct Timing {
     /// 20,000 a second, `u32` would be full within five days.
     sketch: Sketch<30, u64>,
     /// Not cumulative; the last one is for what is longer than every bound.
-    buckets: [u64; BOUNDS.len() + 1],
+    buckets: [u64; BUCKETS],
     nanos: u128,
 }
 
 impl Timing {
     pub(super) fn insert(&mut self, time: Duration) {
         self.sketch.insert(seconds(time.as_nanos()));
-        self.buckets[BOUNDS.partition_point(|bound| *bound < time)] += 1;
+        self.buckets[bucket_of(time)] += 1;
         self.nanos += u128::from(time.as_nanos());
     }
 
@@ -81,11 +99,6 @@ impl Timing {
         let count: u64 = self.buckets.iter().sum();
         let sum = self.nanos as f64 / 1e9;
         let quantile = |q| self.sketch.quantile(q).map(|estimate| estimate.value());
-        let mut so_far = 0;
-        let cumulative = BOUNDS.iter().zip(self.buckets).map(|(bound, held)| {
-            so_far += held;
-            (seconds(bound.as_nanos()), so_far)
-        });
         TimeFigures {
             count,
             sum,
@@ -95,7 +108,7 @@ impl Timing {
             p95: quantile(0.95),
             p99: quantile(0.99),
             max: self.sketch.max(),
-            buckets: cumulative.collect(),
+            buckets: cumulative(&self.buckets),
         }
     }
 }

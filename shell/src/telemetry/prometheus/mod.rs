@@ -12,10 +12,14 @@
 //! assert!(text.contains("\ntensorforge_build_info{version=\"1.2.3\"} 1\n"));
 //! ```
 
+mod text;
+
+pub(crate) use text::{Label, Text};
+
 use super::level::{Lately, LevelCounts};
 use super::{BatchFigures, FailReason, LevelFigures, ModelSeries, RecentFigures, TimeFigures};
 use crate::config::Version;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 
 /// The value of `Content-Type` for this text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -43,7 +47,7 @@ pub fn render(server: &ServerFigures<'_>, models: &[ModelSeries]) -> String {
         (model.name.clone(), version.is_err(), version.ok())
     };
     models.sort_by_cached_key(by_name);
-    let mut text = Text { text: String::new(), family: "" };
+    let mut text = Text::default();
     of_server(&mut text, server);
     // A counter that is there before its first event shows that event as an increase; and it stays when
     // another level has one.
@@ -57,7 +61,7 @@ pub fn render(server: &ServerFigures<'_>, models: &[ModelSeries]) -> String {
     of_requests(&mut text, &models, &levels);
     of_batches(&mut text, &levels);
     of_models(&mut text, &models);
-    text.text
+    text.into_string()
 }
 
 fn of_server(text: &mut Text, server: &ServerFigures<'_>) {
@@ -259,77 +263,5 @@ impl Series<'_> {
                 self.sample(text, &[("quantile", &quantile)], &value);
             }
         }
-    }
-}
-
-type Label<'a> = (&'a str, &'a dyn Display);
-
-/// The text so far.
-struct Text {
-    text: String,
-    /// The family that samples belong to.
-    family: &'static str,
-}
-
-impl Text {
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
-        self.family = name;
-        // None of ours has a backslash or a line break, which would have to be escaped.
-        self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    }
-
-    fn sample(&mut self, labels: &[Label<'_>], value: &dyn Display) {
-        self.named_sample("", labels, value);
-    }
-
-    fn histogram(
-        &mut self,
-        labels: &[Label<'_>],
-        buckets: &[(impl Display, u64)],
-        count: u64,
-        sum: &dyn Display,
-    ) {
-        for (bound, held) in buckets {
-            self.named_sample("_bucket", &[labels, &[("le", bound)]].concat(), held);
-        }
-        self.named_sample("_bucket", &[labels, &[("le", &"+Inf")]].concat(), &count);
-        self.named_sample("_sum", labels, sum);
-        self.named_sample("_count", labels, &count);
-    }
-
-    fn named_sample(&mut self, suffix: &str, labels: &[Label<'_>], value: &dyn Display) {
-        let family = self.family;
-        self.put(format_args!("{family}{suffix}"));
-        for (at, (name, value)) in labels.iter().enumerate() {
-            let open = if at == 0 { '{' } else { ',' };
-            self.put(format_args!("{open}{name}=\""));
-            // What is written here goes through the escapes; no text of its own is built.
-            let _ = write!(Escaped(&mut self.text), "{value}");
-            self.text.push('"');
-        }
-        let close = if labels.is_empty() { "" } else { "}" };
-        self.put(format_args!("{close} {value}\n"));
-    }
-
-    fn put(&mut self, what: std::fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        let _ = self.text.write_fmt(what);
-    }
-}
-
-/// Writes a label's value: backslashes, quotation marks and line breaks escaped.
-struct Escaped<'a>(&'a mut String);
-
-impl Write for Escaped<'_> {
-    fn write_str(&mut self, part: &str) -> std::fmt::Result {
-        for character in part.chars() {
-            match character {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                other => self.0.push(other),
-            }
-        }
-        Ok(())
     }
 }
