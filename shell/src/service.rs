@@ -6,7 +6,8 @@ use crate::batch_scheduler::{BatchScheduler, Demand, RunError};
 use crate::clock::Clock;
 use crate::config::{ModelConfig, Version};
 use crate::contracts::{
-    InferRequest, InferResponse, ModelMetadata, ModelStatistics, Parameters, RepositoryEntry,
+    InferRequest, InferResponse, ModelFigures, ModelMetadata, ModelStatistics, Parameters,
+    RepositoryEntry, is_shadow,
 };
 use crate::models::{DataType, ModelIo, Tensor};
 use crate::registry::{ChangeError, Lanes, LoadedModel, LookupError, Registry, RepositoryError};
@@ -208,7 +209,10 @@ impl Service {
         version: Option<&str>,
         request: InferRequest,
     ) -> Result<InferResponse, InferError> {
-        let life = Arc::new(self.requests.receive(name, &request.id));
+        let life = Arc::new(match is_shadow(&request.parameters) {
+            true => self.requests.receive_copy(name, &request.id),
+            false => self.requests.receive(name, &request.id),
+        });
         let result = self.infer_alive(name, version, request, &life).await;
         match &result {
             Ok(_) => life.succeeded(),
@@ -232,15 +236,16 @@ impl Service {
     ) -> Result<InferResponse, InferError> {
         // Held until the answer is formed: so long nothing of it is freed.
         let model = self.registry.find(name, version)?;
-        let _pending = model.recorder.pending();
         let came = self.clock.now();
         model.used(came);
+        let recorder = model.recorder_of(is_shadow(&request.parameters));
+        let _pending = recorder.pending();
         let asked = demand(&request.parameters);
         let priority = asked.as_ref().map_or(0, |demand| demand.priority);
         let result = self.infer_on(&model, request, asked, life).await;
         // The scheduler counts what came as far as that.
         if let Err(InferError::Request(_)) = &result {
-            model.recorder.failed(priority, self.clock.now().since(came), FailReason::Invalid);
+            recorder.failed(priority, self.clock.now().since(came), FailReason::Invalid);
         }
         result
     }
@@ -323,9 +328,13 @@ impl Service {
             (Some(name), version) => vec![self.registry.find(name, version)?],
         };
         let now = self.clock.now();
-        let statistics = |model: &Arc<LoadedModel>| ModelStatistics {
-            tensorforge: Some(Box::new(model.recorder.figures(now))),
-            ..model.recorder.statistics(&model.name, &model.version.to_string())
+        let statistics = |model: &Arc<LoadedModel>| {
+            let shadow = model.copies().map(|copies| Box::new(copies.figures(now)));
+            let figures = ModelFigures { shadow, ..model.recorder.figures(now) };
+            ModelStatistics {
+                tensorforge: Some(Box::new(figures)),
+                ..model.recorder.statistics(&model.name, &model.version.to_string())
+            }
         };
         Ok(models.iter().map(statistics).collect())
     }
@@ -339,13 +348,19 @@ impl Service {
         // In the order in which they came.
         models.sort_by_key(|model| model.serial());
         let named = models.iter().map(|model| (&*model.name, &model.version, &model.recorder));
+        let copies =
+            models.iter().filter_map(|model| Some((&*model.name, &model.version, model.copies()?)));
+        let mut copies: Vec<_> = copies.collect();
+        copies.sort_by_key(|(_, _, recorder)| recorder.began());
         let server = ServerFigures {
             version: env!("CARGO_PKG_VERSION"),
             uptime: now.since(Instant::ZERO).as_nanos() as f64 / 1e9,
             ready_models: if self.is_ready() { models.len() as u64 } else { 0 },
             queued: self.scheduler.queued() as u64,
         };
-        prometheus::render(&server, &telemetry::collect(named, now))
+        let mut series = telemetry::collect(named, now);
+        series.extend(telemetry::collect_copies(copies, now));
+        prometheus::render(&server, &series)
     }
 
     /// Every model version in the repository, ready or not.
@@ -403,7 +418,7 @@ impl Service {
     /// Requests in hand: waiting or running.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.registry.held().iter().map(|model| model.recorder.count_pending()).sum()
+        self.registry.held().iter().map(|model| model.count_pending()).sum()
     }
 
     /// Takes no more requests, and returns when all that it holds are answered.
@@ -424,10 +439,13 @@ fn demand(parameters: &Parameters) -> Result<Demand, RequestError> {
         }),
     };
     // Above the levels that there are it is refused by number: see `Refused::Priority`.
-    let priority = u8::try_from(number("priority")?).unwrap_or(u8::MAX);
+    let asked_for = u8::try_from(number("priority")?).unwrap_or(u8::MAX);
+    // Copies go behind everyone, whoever sends them.
+    let is_shadow = is_shadow(parameters);
+    let priority = if is_shadow { 0 } else { asked_for };
     let timeout = Some(number("timeout")?).filter(|&micros| micros > 0);
     let timeout = timeout.map(std::time::Duration::from_micros);
-    Ok(Demand { priority, timeout, parameters: parameters.clone() })
+    Ok(Demand { priority, timeout, is_shadow, parameters: parameters.clone() })
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {

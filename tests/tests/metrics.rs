@@ -31,6 +31,7 @@ mod batch_scheduler {
             now: Instant::ZERO,
             priority,
             items: 3,
+            copied: 0,
             padded: 4,
             max_items: 6,
             reason: ClosingReason::MaxWait,

@@ -2,12 +2,12 @@
 //! the batch that answers it or with the reason why it has no answer; one that runs in parts, or may have
 //! to, where it is waited for, since nobody else sees all of it.
 
-use super::RunError;
 use super::drive::{Pending, Requests};
+use super::{Demand, RunError};
 use crate::clock::Clock;
 use crate::concurrency::lock;
 use crate::registry::LoadedModel;
-use crate::telemetry::{ExecutionTimes, FailReason, RequestRecord};
+use crate::telemetry::{BatchRecord, ExecutionTimes, FailReason, ModelRecorder, RequestRecord};
 use std::sync::{Arc, Mutex};
 use tensorforge_core::{Duration, Instant};
 
@@ -15,33 +15,63 @@ impl Pending {
     /// Counts it as a request that has no answer, unless it is a part of one.
     pub(super) fn failed(&self, now: Instant, why: FailReason) {
         if self.part_of.is_none() {
-            self.model.recorder.failed(self.priority, now.since(self.arrived), why);
+            let recorder = self.model.recorder_of(self.is_shadow);
+            recorder.failed(self.priority, now.since(self.arrived), why);
         }
     }
 }
 
-/// What is to be counted of the requests of a batch that ran from `started` to `ended`. Those that are
-/// parts are told their times instead.
-pub(super) fn answered(
+/// Counts a batch that began to run at `started`, and its requests. Those that are parts are told their times
+/// instead. With one user's request in it, the batch counts as the users', else as the copies'.
+pub(super) fn executed(
+    model: &LoadedModel,
     requests: &Requests,
-    times: ExecutionTimes,
+    batch: &BatchRecord,
     started: Instant,
-    ended: Instant,
-) -> Vec<RequestRecord> {
-    let mut records = Vec::with_capacity(requests.len());
-    for pending in requests.iter().map(|queued| &queued.request.payload) {
+) {
+    let (mut users, mut copies) = (Vec::with_capacity(requests.len()), Vec::new());
+    let mut copied = 0;
+    for pending in payloads(requests) {
         let queue = started.since(pending.arrived);
+        let items = pending.rows as u64;
+        let records = if pending.is_shadow {
+            copied += items;
+            &mut copies
+        } else {
+            &mut users
+        };
         match &pending.part_of {
-            Some(whole) => whole.ran(queue, times),
+            Some(whole) => whole.ran(queue, batch.times),
             None => records.push(RequestRecord {
                 priority: pending.priority,
-                items: pending.rows as u64,
+                items,
                 queue,
-                total: ended.since(pending.arrived),
+                total: batch.now.since(pending.arrived),
             }),
         }
     }
-    records
+    if are_copies(requests) {
+        model.recorder_of(true).batch(batch, &copies);
+        return;
+    }
+    model.recorder.batch(&BatchRecord { copied, ..*batch }, &users);
+    let answered =
+        |copy: &RequestRecord| model.recorder_of(true).answered(batch.now, copy, batch.times);
+    copies.iter().for_each(answered);
+}
+
+/// Counts a batch whose highest level is `priority` as failed.
+pub(super) fn failed(model: &LoadedModel, requests: &Requests, priority: u8) {
+    model.recorder_of(are_copies(requests)).batch_failed(priority);
+}
+
+/// Whether there is no user's request in a batch.
+fn are_copies(requests: &Requests) -> bool {
+    payloads(requests).all(|pending| pending.is_shadow)
+}
+
+fn payloads(requests: &Requests) -> impl Iterator<Item = &Pending> {
+    requests.iter().map(|queued| &*queued.request.payload)
 }
 
 /// Times of the part that waited longest, of a request that runs in parts.
@@ -60,7 +90,7 @@ impl PartTimes {
 /// A request that runs in parts, or may have to when it was refused as a whole, until it has been counted. Dropped before that, its client gave it up.
 pub(super) struct Parted<'a> {
     clock: Clock,
-    model: &'a LoadedModel,
+    recorder: &'a ModelRecorder,
     priority: u8,
     rows: usize,
     came: Instant,
@@ -69,9 +99,10 @@ pub(super) struct Parted<'a> {
 }
 
 impl<'a> Parted<'a> {
-    pub(super) fn new(clock: Clock, model: &'a LoadedModel, priority: u8, rows: usize) -> Self {
+    pub(super) fn new(clock: Clock, model: &'a LoadedModel, demand: &Demand, rows: usize) -> Self {
         let (came, times) = (clock.now(), Arc::default());
-        Self { clock, model, priority, rows, came, times, is_counted: false }
+        let (recorder, priority) = (model.recorder_of(demand.is_shadow), demand.priority);
+        Self { clock, recorder, priority, rows, came, times, is_counted: false }
     }
 
     /// Where its parts say how long they took.
@@ -84,7 +115,7 @@ impl<'a> Parted<'a> {
         self.is_counted = true;
         let now = self.clock.now();
         let total = now.since(self.came);
-        let recorder = &self.model.recorder;
+        let recorder = self.recorder;
         if let Err(error) = result {
             recorder.failed(self.priority, total, error.fail_reason());
             return;
@@ -99,7 +130,7 @@ impl Drop for Parted<'_> {
     fn drop(&mut self) {
         if !self.is_counted {
             let total = self.clock.now().since(self.came);
-            self.model.recorder.failed(self.priority, total, FailReason::Canceled);
+            self.recorder.failed(self.priority, total, FailReason::Canceled);
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Pending {
     pub(super) inputs: Vec<Tensor>,
     pub(super) rows: usize,
     pub(super) priority: u8,
+    pub(super) is_shadow: bool,
     pub(super) arrived: Instant,
     pub(super) deadline: Instant,
     /// What it must agree in with others; taken when it is admitted.

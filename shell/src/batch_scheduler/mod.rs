@@ -59,6 +59,8 @@ pub struct Demand {
     pub priority: u8,
     /// How long the answer is worth waiting for.
     pub timeout: Option<Duration>,
+    /// Whether it is a shadow copy, which counts apart and keeps nobody's answers in order.
+    pub is_shadow: bool,
     /// Its parameters: of them count those that the model's `batch_by` names.
     pub parameters: Parameters,
 }
@@ -249,15 +251,14 @@ impl BatchScheduler {
         life: &Arc<LiveRequest>,
     ) -> Result<Vec<Tensor>, RunError> {
         // Taken before the request waits, given back when it is answered or given up.
-        let turn = self.turnstile(model, demand.priority).map(|turnstile| turnstile.enter());
+        let turn = self.turnstile(model, &demand).map(|turnstile| turnstile.enter());
         // Where memory is counted, it may allow fewer rows in a batch than the model does.
         let again = self.counts_memory.load(Ordering::Relaxed).then(|| inputs.clone());
         let most = model.config.max_batch;
         let came = self.shared.clock.now();
         let fits = if again.is_some() { 1 } else { most as usize };
         let may_be_cut = model.config.split && rows > fits;
-        let counted =
-            may_be_cut.then(|| Parted::new(self.shared.clock, model, demand.priority, rows));
+        let counted = may_be_cut.then(|| Parted::new(self.shared.clock, model, &demand, rows));
         let part_of = counted.as_ref().map(Parted::times);
         let whole = (inputs, rows);
         let result =
@@ -275,7 +276,8 @@ impl BatchScheduler {
             (None, Err(error @ RunError::Stopped)) => {
                 // It never left the engine, where it would have been counted.
                 let total = self.shared.clock.now().since(came);
-                model.recorder.failed(demand.priority, total, error.fail_reason());
+                let recorder = model.recorder_of(demand.is_shadow);
+                recorder.failed(demand.priority, total, error.fail_reason());
             }
             (None, _) => {}
         }
@@ -330,6 +332,7 @@ impl BatchScheduler {
             inputs,
             rows,
             priority: demand.priority,
+            is_shadow: demand.is_shadow,
             arrived,
             deadline: demand.timeout.map_or(Instant::MAX, |timeout| arrived + timeout.into()),
             alike,
@@ -346,12 +349,12 @@ impl BatchScheduler {
     }
 
     /// Where the answers of a model's priority wait for those before, if they are to.
-    fn turnstile(&self, model: &LoadedModel, priority: u8) -> Option<Arc<Turnstile>> {
-        if !model.config.preserve_order {
+    fn turnstile(&self, model: &LoadedModel, demand: &Demand) -> Option<Arc<Turnstile>> {
+        if !model.config.preserve_order || demand.is_shadow {
             return None;
         }
         let mut turnstiles = lock(&self.turnstiles);
-        Some(Arc::clone(turnstiles.entry((model.id, priority)).or_default()))
+        Some(Arc::clone(turnstiles.entry((model.id, demand.priority)).or_default()))
     }
 
     /// Refuses what comes from now on, and returns when everything that waited has been answered.

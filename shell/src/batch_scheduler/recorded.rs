@@ -100,6 +100,7 @@ impl Recorded {
                 priority: request.priority,
                 bytes: request.bytes,
                 deadline: (request.deadline < Instant::MAX).then(|| request.deadline.as_nanos()),
+                shadow: request.payload.is_shadow,
             },
             Event::Cancelled(ticket) => Told::Cancelled { request: ticket.number() },
             Event::Finished { batch, took, memory } => {

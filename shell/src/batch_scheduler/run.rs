@@ -75,6 +75,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
                 priority: batch.priority(),
                 // Not those that it was closed with: some may have been given up since.
                 items: work.iter().map(|work| work.rows as u64).sum(),
+                copied: 0,
                 padded: rows,
                 max_items: if model.executor.io().batches {
                     model.config.max_batch.into()
@@ -87,7 +88,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
             let latencies: Vec<_> =
                 requests.iter().map(|queued| ended.since(queued.request.payload.arrived)).collect();
             // Counted before anyone is answered: whoever has an answer finds it in the statistics.
-            model.recorder.batch(&record, &count::answered(&requests, times, started, ended));
+            count::executed(&model, &requests, &record, started);
             gone.extend(requests.iter().map(|queued| queued.request.key.signature));
             for (queued, outputs) in requests.into_iter().zip(answers) {
                 let _ = queued.request.payload.reply.send(Ok(outputs));
@@ -101,7 +102,7 @@ pub(super) fn run(shared: &Shared, job: Job) {
         }
         Err(error) => {
             tracing::debug!(?model, %error, requests = requests.len(), "batch failed");
-            model.recorder.batch_failed(batch.priority());
+            count::failed(&model, &requests, batch.priority());
             let failure = match &error {
                 RunError::Execute(ExecuteError::OutOfMemory { .. }) => Failure::OutOfMemory,
                 _ => Failure::Failed,

@@ -1,7 +1,7 @@
 //! Executions that may hang: who gives up on them, and what becomes of those that come back late.
 
-use super::RunError;
 use super::drive::{Requests, Shared};
+use super::{RunError, count};
 use crate::concurrency::lock;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
@@ -75,7 +75,7 @@ impl Watched {
         drop(stage);
         let (error, now) = (RunError::Hung { after }, shared.clock.now());
         if let Some(first) = requests.first() {
-            first.request.payload.model.recorder.batch_failed(priority);
+            count::failed(&first.request.payload.model, &requests, priority);
         }
         for queued in requests {
             queued.request.payload.failed(now, error.fail_reason());

@@ -31,6 +31,9 @@ pub struct ModelFigures {
     pub items_per_second: Option<f64>,
     /// Items a second lately: an execution counts 1 / e after ten seconds.
     pub recent_items_per_second: f64,
+    /// What shadow copies came to, which count in nothing above but in the batches that they shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Box<Self>>,
 }
 
 /// One priority level of a model version.

@@ -422,9 +422,8 @@ fn idle_longest_first(table: &Table, name: &str) -> Vec<(String, u64)> {
         .models()
         .filter(|(other, _)| *other != name)
         .filter_map(|(other, model)| {
-            let is_idle = |model: &Arc<LoadedModel>| {
-                !model.config.pinned && model.recorder.count_pending() == 0
-            };
+            let is_idle =
+                |model: &Arc<LoadedModel>| !model.config.pinned && model.count_pending() == 0;
             let last_used = model.ready().map(|model| (model.last_used(), model.serial())).max()?;
             let bytes = model.ready().map(|model| model.bytes()).sum::<u64>();
             model.ready().all(is_idle).then(|| (last_used, other.clone(), bytes))

@@ -9,7 +9,7 @@ use crate::workflow::Cursor;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tensorforge_core::machine::{AuditSink, Deployment, DeploymentState};
 use tensorforge_core::{Instant, ModelId};
 
@@ -26,8 +26,9 @@ pub struct LoadedModel {
     pub id: ModelId,
     /// How it is served.
     pub config: ModelConfig,
-    /// Its figures.
+    /// The figures of its users' requests.
     pub recorder: ModelRecorder,
+    copies: OnceLock<Box<ModelRecorder>>,
     /// What runs it. Stands before `place`, which has it too: fields go in their order, so this is never the
     /// last.
     pub executor: Arc<dyn Executor>,
@@ -52,6 +53,7 @@ impl LoadedModel {
             id,
             config,
             recorder: ModelRecorder::default(),
+            copies: OnceLock::new(),
             executor,
             last_used: AtomicU64::new(0),
             place: None,
@@ -80,6 +82,28 @@ impl LoadedModel {
 
     fn left(&self) -> Option<&Left> {
         self.place.as_ref()?.left.as_deref()
+    }
+
+    /// Where a request counts, or a shadow copy.
+    pub fn recorder_of(&self, is_shadow: bool) -> &ModelRecorder {
+        if !is_shadow {
+            return &self.recorder;
+        }
+        // The first copy has just come.
+        self.copies.get_or_init(|| Box::new(ModelRecorder::since(self.last_used())))
+    }
+
+    /// The figures of shadow copies, where one has come.
+    #[must_use]
+    pub fn copies(&self) -> Option<&ModelRecorder> {
+        self.copies.get().map(|copies| &**copies)
+    }
+
+    /// Requests and copies in hand.
+    #[must_use]
+    pub fn count_pending(&self) -> u64 {
+        let copies = self.copies().map_or(0, ModelRecorder::count_pending);
+        self.recorder.count_pending() + copies
     }
 
     /// A request came for it.

@@ -14,7 +14,17 @@ fn ns(nanos: u64) -> Duration {
 
 fn batch_of(items: u64) -> BatchRecord {
     let (now, reason) = (Instant::ZERO, ClosingReason::Full);
-    BatchRecord { now, priority: 0, items, padded: items, max_items: 8, reason, times: TIMES }
+    let copied = 0;
+    BatchRecord {
+        now,
+        priority: 0,
+        items,
+        copied,
+        padded: items,
+        max_items: 8,
+        reason,
+        times: TIMES,
+    }
 }
 
 fn request(priority: u8, queue: u64, total: u64) -> RequestRecord {
@@ -209,15 +219,19 @@ fn told() -> impl Strategy<Value = Told> {
     let reason = proptest::sample::select(&ClosingReason::ALL[..]);
     let times = (duration(), duration(), duration());
     let times = times.prop_map(|(input, infer, output)| ExecutionTimes { input, infer, output });
-    let sizes = (0..10_u8, 0..100_u64, 0..100_u64);
+    let sizes = (0..10_u8, 0..100_u64, 0..100_u64, 0.0..=1.0_f64);
     let requests = proptest::collection::vec(request_record(), 0..6);
     let batch = (reason, times, sizes, requests);
-    let batch = batch.prop_map(|(reason, times, (priority, padding, max_items), requests)| {
-        let items = requests.iter().map(|request| request.items).sum();
-        let (now, padded) = (Instant::ZERO, items + padding);
-        let record = BatchRecord { now, priority, items, padded, max_items, reason, times };
-        Told::Batch(record, requests)
-    });
+    let batch =
+        batch.prop_map(|(reason, times, (priority, padding, max_items, copied), requests)| {
+            let own: u64 = requests.iter().map(|request| request.items).sum();
+            let copied = (copied * 20.0) as u64;
+            let items = own + copied;
+            let (now, padded) = (Instant::ZERO, items + padding);
+            let record =
+                BatchRecord { now, priority, items, copied, padded, max_items, reason, times };
+            Told::Batch(record, requests)
+        });
     let why = proptest::sample::select(&FailReason::ALL[..]);
     let failed =
         (0..10_u8, duration(), why).prop_map(|(p, total, why)| Told::Failed(p, total, why));
@@ -356,9 +370,11 @@ proptest! {
         let count = batches().count() as u64;
         check_batches(&figures.batches, &batches().map(|(batch, _)| batch).collect::<Vec<_>>());
         prop_assert_eq!(figures.batches.failed, failed_batches().count() as u64);
-        prop_assert_eq!(figures.items_per_second, Some(items as f64));
+        let own = items - batches().map(|(batch, _)| batch.copied).sum::<u64>();
+        prop_assert_eq!(figures.items_per_second, Some(own as f64));
 
-        prop_assert_eq!((protocol.inference_count, protocol.execution_count), (items, count));
+        // The protocol knows of no copy.
+        prop_assert_eq!((protocol.inference_count, protocol.execution_count), (own, count));
         let answered = || batches().flat_map(|(batch, requests)| {
             requests.iter().map(move |request| (batch, request))
         });
@@ -375,7 +391,8 @@ proptest! {
         prop_assert_eq!(by_phase.compute_infer, infer);
         prop_assert_eq!(by_phase.fail, sum(&mut failures().map(|(_, total, _)| total)));
         for size in &protocol.batch_stats {
-            let same = || batches().filter(|(batch, _)| batch.items == size.batch_size);
+            let same =
+                || batches().filter(|(batch, _)| batch.items - batch.copied == size.batch_size);
             prop_assert_eq!(size.compute_input, sum(&mut same().map(|(one, _)| one.times.input)));
             prop_assert_eq!(size.compute_infer, sum(&mut same().map(|(one, _)| one.times.infer)));
             prop_assert_eq!(size.compute_output, sum(&mut same().map(|(one, _)| one.times.output)));

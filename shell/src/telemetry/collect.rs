@@ -19,6 +19,8 @@ pub struct ModelSeries {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Whether this is what shadow copies came to, and not the users' requests.
+    pub is_shadow: bool,
     /// Requests in hand.
     pub pending: u64,
     /// The figures.
@@ -46,7 +48,17 @@ pub fn collect<'a, V: fmt::Display>(
     series
 }
 
+/// The same of what shadow copies came to, at most as many apart again.
+pub fn collect_copies<'a, V: fmt::Display>(
+    models: impl IntoIterator<Item = (&'a str, V, &'a ModelRecorder)>,
+    now: Instant,
+) -> Vec<ModelSeries> {
+    let series = collect(models, now).into_iter();
+    series.map(|one| ModelSeries { is_shadow: true, ..one }).collect()
+}
+
 fn one(name: &str, version: &str, snapshot: &Snapshot) -> ModelSeries {
     let (name, version) = (name.to_owned(), version.to_owned());
-    ModelSeries { name, version, pending: snapshot.pending, figures: snapshot.figures() }
+    let (pending, figures) = (snapshot.pending, snapshot.figures());
+    ModelSeries { name, version, is_shadow: false, pending, figures }
 }

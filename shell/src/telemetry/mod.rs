@@ -8,6 +8,9 @@
 //! came as far as that, the service what it turned away before. A batch counts at the highest level in
 //! it.
 //!
+//! A [shadow copy](crate::contracts::SHADOW) is no request of a user: it counts in a recorder of its own, and
+//! a batch counts there only if nobody else is in it.
+//!
 //! **Bounds:** 60 KiB for each priority level that had a request, and one entry for each size of batch.
 //! **Time:** one lock for a batch, held for about 0.15 µs a request; nothing is allocated once a level and
 //! a batch size have been seen. Reading holds the lock for one level's copy at a time.
@@ -25,7 +28,7 @@ mod timing;
 mod batch_scheduler;
 
 pub use crate::contracts::{BatchFigures, LevelFigures, ModelFigures, RecentFigures, TimeFigures};
-pub use collect::{MAX_SERIES, ModelSeries, OTHER, collect};
+pub use collect::{MAX_SERIES, ModelSeries, OTHER, collect, collect_copies};
 pub(crate) use histogram::{Durations, Histogram};
 pub use level::RECENT_ANSWERS;
 pub use reason::FailReason;
@@ -70,6 +73,8 @@ pub struct BatchRecord {
     pub priority: u8,
     /// Rows that were asked for.
     pub items: u64,
+    /// Those of them that shadow copies asked for, which are counted elsewhere.
+    pub copied: u64,
     /// Rows that were run: `items` and the padding.
     pub padded: u64,
     /// Rows that it might have held.
@@ -135,6 +140,12 @@ impl ModelRecorder {
     #[must_use]
     pub fn since(now: Instant) -> Self {
         Self { since: now, counts: Mutex::default(), pending: AtomicU64::new(0) }
+    }
+
+    /// What throughput counts from.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.since
     }
 
     /// A request came in; it counts as pending until the answer is dropped.
@@ -243,11 +254,13 @@ impl Counts {
     }
 
     fn batch(&mut self, since: Instant, batch: &BatchRecord, requests: &[RequestRecord]) {
-        let BatchRecord { now, items, times, .. } = *batch;
+        let BatchRecord { now, items, copied, times, .. } = *batch;
         for request in requests {
             self.answered(since, now, request, times);
         }
         self.level(since, batch.priority).batch(batch);
+        // The protocol's figures are as if no copy had been in it.
+        let items = items.saturating_sub(copied);
         let new = || BatchStatistics { batch_size: items, ..Default::default() };
         let same_size = self.by_size.entry(items).or_insert_with(new);
         add(&mut same_size.compute_input, times.input);

@@ -70,6 +70,7 @@ impl Snapshot {
             batches: batches.figures(),
             items_per_second: (age > 0.0).then(|| items as f64 / age),
             recent_items_per_second,
+            shadow: None,
         }
     }
 }

@@ -124,6 +124,9 @@ pub enum Event {
         bytes: u64,
         /// When it is too late, in nanoseconds; `None` for never.
         deadline: Option<u64>,
+        /// Whether it is a shadow copy, which the engine takes like any other.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shadow: bool,
     },
     /// A request was cancelled.
     Cancelled {

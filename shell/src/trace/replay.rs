@@ -188,7 +188,7 @@ impl Again {
         let Self { engine, sink, replayed } = self;
         let duration = Duration::from_nanos;
         Ok(match event {
-            Event::Arrived { model, signature, items, priority, bytes, deadline } => {
+            Event::Arrived { model, signature, items, priority, bytes, deadline, shadow: _ } => {
                 replayed.arrived += 1;
                 let key = BatchKey { model: ModelId(model), signature };
                 let deadline = deadline.map_or(Instant::MAX, Instant::from_nanos);

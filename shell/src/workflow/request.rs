@@ -36,10 +36,20 @@ impl RequestLog {
 
     /// A request has been received: for `model`, with the client's own `id`, which may be empty.
     pub fn receive(self: &Arc<Self>, model: &str, id: &str) -> LiveRequest {
+        self.receive_marked(model, "", id)
+    }
+
+    /// As [`receive`](Self::receive), of a copy of a request that another server has answered: `~shadow`
+    /// stands in its name.
+    pub fn receive_copy(self: &Arc<Self>, model: &str, id: &str) -> LiveRequest {
+        self.receive_marked(model, "~shadow", id)
+    }
+
+    fn receive_marked(self: &Arc<Self>, model: &str, mark: &str, id: &str) -> LiveRequest {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = self.sink.as_ref().map(|_| match id {
-            "" => format!("{model}#{number}"),
-            id => format!("{model}#{number}:{id}"),
+            "" => format!("{model}#{number}{mark}"),
+            id => format!("{model}#{number}{mark}:{id}"),
         });
         LiveRequest {
             log: Arc::clone(self),

@@ -185,6 +185,7 @@ fn pending(
         inputs: vec![Tensor::from_f32("x", vec![1, 1], &[1.0])],
         rows: 1,
         priority,
+        is_shadow: false,
         arrived: bench.scheduler.shared.clock.now(),
         deadline: Instant::MAX,
         alike: None,

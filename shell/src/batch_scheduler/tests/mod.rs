@@ -1,4 +1,5 @@
 mod care;
+mod copies;
 mod figures;
 mod forms;
 mod replayed;

@@ -362,6 +362,7 @@ mod batch_scheduler {
             priority: 0,
             bytes: 1,
             deadline: None,
+            shadow: false,
         };
         let run = |number| Decision::Dispatched {
             batch: number,

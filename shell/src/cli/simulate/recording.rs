@@ -134,7 +134,8 @@ mod tests {
     }
 
     fn arrived(at: u64, model: u32, signature: u32, deadline: Option<u64>) -> Line {
-        let event = Event::Arrived { model, signature, items: 2, priority: 3, bytes: 9, deadline };
+        let (items, priority, bytes, shadow) = (2, 3, 9, false);
+        let event = Event::Arrived { model, signature, items, priority, bytes, deadline, shadow };
         Line::Call(Call { at, event, judged: vec![], decided: vec![], wake: None })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Histograms have the same buckets in every replica, so they can be added up over replicas and over
 //! time. Quantile gauges come from the sketch: exact to 1 / 129 of their value, of this replica, since
-//! its start. Times are in seconds. The order of families and series depends on nothing but their names.
+//! its start. Shadow copies have series of their own, with the label `shadow="true"`, where one came. Times
+//! are in seconds. The order of families and series depends on nothing but their names.
 //!
 //! ```
 //! use tensorforge::telemetry::prometheus::{ServerFigures, render};
@@ -44,7 +45,7 @@ pub fn render(server: &ServerFigures<'_>, models: &[ModelSeries]) -> String {
     let by_name = |model: &&ModelSeries| {
         // That of the others is none, and comes last.
         let version = model.version.parse::<Version>();
-        (model.name.clone(), version.is_err(), version.ok())
+        (model.name.clone(), version.is_err(), version.ok(), model.is_shadow)
     };
     models.sort_by_cached_key(by_name);
     let mut text = Text::default();
@@ -78,9 +79,7 @@ fn of_server(text: &mut Text, server: &ServerFigures<'_>) {
 
 fn of_requests(text: &mut Text, models: &[&ModelSeries], levels: &[Series<'_>]) {
     text.family("tensorforge_pending_requests", "gauge", "Requests in hand: waiting or running.");
-    for model in models {
-        text.sample(&[("model", &model.name), ("version", &model.version)], &model.pending);
-    }
+    models.iter().for_each(|model| text.sample(&labels(model), &model.pending));
     text.family(
         "tensorforge_requests_total",
         "counter",
@@ -161,7 +160,7 @@ fn of_batches(text: &mut Text, levels: &[Series<'_>]) {
     text.family(
         "tensorforge_batch_size_items",
         "histogram",
-        "Rows in a batch, padding not counted.",
+        "Rows in a batch, those of shadow copies among them, padding not counted.",
     );
     for series in levels {
         let batches = &series.level.batches;
@@ -232,9 +231,18 @@ fn of_models(text: &mut Text, models: &[&ModelSeries]) {
     );
     for model in models {
         if let Some(fairness) = model.figures.fairness {
-            text.sample(&[("model", &model.name), ("version", &model.version)], &fairness);
+            text.sample(&labels(model), &fairness);
         }
     }
+}
+
+/// The labels of a model version; one more where its shadow copies are meant.
+fn labels(model: &ModelSeries) -> Vec<Label<'_>> {
+    let mut labels: Vec<Label<'_>> = vec![("model", &model.name), ("version", &model.version)];
+    if model.is_shadow {
+        labels.push(("shadow", &"true"));
+    }
+    labels
 }
 
 /// One level of one model version.
@@ -244,9 +252,10 @@ struct Series<'a> {
 }
 
 impl Series<'_> {
-    fn labels(&self) -> [(&'static str, &dyn Display); 3] {
-        let Self { model, level } = self;
-        [("model", &model.name), ("version", &model.version), ("priority", &level.priority)]
+    fn labels(&self) -> Vec<Label<'_>> {
+        let mut labels = labels(self.model);
+        labels.push(("priority", &self.level.priority));
+        labels
     }
 
     fn sample(&self, text: &mut Text, more: &[Label<'_>], value: &dyn Display) {

@@ -205,6 +205,11 @@ fn a_request_goes_its_way_whatever_it_is_told_and_when() {
         let last = told.last().map(|kept| kept.to.clone()).unwrap_or_default();
         (state, last)
     };
+    let copy = log.receive_copy("m", "id");
+    copy.admitted();
+    drop(copy);
+    let names = book.kept.lock().unwrap().drain(..).map(|kept| kept.entity).collect::<Vec<_>>();
+    assert!(names.iter().all(|name| name == "m#0~shadow:id") && !names.is_empty(), "{names:?}");
     let running = |request: &LiveRequest| {
         request.admitted();
         request.batched("full"); // before anyone said that it is queued
