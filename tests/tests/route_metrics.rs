@@ -69,8 +69,7 @@ mod routing {
         let here = lookups(&["here"]);
         let mut table = String::new();
         let (urls, local) = ([one.url(), two.url(), shadow.url()], "local");
-        for (name, url) in
-            [("one", &*urls[0]), (WEIRD, &*urls[1]), ("tried", &*urls[2]), ("here", local)]
+        for (name, url) in [("one", urls[0]), (WEIRD, urls[1]), ("tried", urls[2]), ("here", local)]
         {
             writeln!(table, "[[endpoints]]\nname = \"{name}\"\nurl = \"{url}\"").unwrap();
         }
