@@ -33,9 +33,13 @@ mod routing {
 
     /// A gateway that has no models of its own.
     fn gateway(table: &tempfile::NamedTempFile) -> Server {
+        gateway_with(table, &[])
+    }
+
+    fn gateway_with(table: &tempfile::NamedTempFile, more: &[&str]) -> Server {
         let file = table.path().to_str().unwrap();
         let nothing = ["--models", "/nonexistent", "--attempt-timeout", "1s", "--routes", file];
-        Server::start(&nothing)
+        Server::start(&[&nothing, more].concat())
     }
 
     fn answered(server: &Server) -> u64 {
@@ -248,20 +252,20 @@ mod routing {
     }
 
     #[test]
-    fn a_full_endpoint_is_429_with_when_to_come_again_and_stays_healthy() {
+    fn one_waits_for_a_full_endpoint_and_more_are_429_with_when_to_come_again() {
         let slow = Server::start(&[&BACKEND[..], &["--max-wait", "50ms"]].concat());
         let table = table(&[("slow", &slow)], "");
         let text = std::fs::read_to_string(table.path()).unwrap();
         let limited = text.replace("[[models]]", "limit = 1\n[[models]]");
         std::fs::write(table.path(), limited).unwrap();
-        let gateway = gateway(&table);
+        let gateway = gateway_with(&table, &["--max-waiting", "1"]);
         let sample: Value = serde_json::from_slice(&image()).unwrap();
-        let over = AtomicBool::new(false);
+        let (over, waited) = (AtomicBool::new(false), AtomicBool::new(false));
         let refused = Mutex::new(None);
         std::thread::scope(|scope| {
             for client in 0..4_u32 {
                 let (mut sample, gateway) = (sample.clone(), &gateway);
-                let (over, refused) = (&over, &refused);
+                let (over, waited, refused) = (&over, &waited, &refused);
                 scope.spawn(move || {
                     let mut turn = 0;
                     while !over.load(Ordering::Relaxed) {
@@ -270,8 +274,10 @@ mod routing {
                         sample["inputs"][0]["data"] = vec![client * 1_000 + turn; 64].into();
                         let answer = post(gateway, sample.to_string().as_bytes());
                         if answer.status != 200 {
-                            over.store(true, Ordering::Relaxed);
+                            over.store(waited.load(Ordering::Relaxed), Ordering::Relaxed);
                             *refused.lock().unwrap() = Some(answer);
+                        } else if answer.json()["parameters"]["route_waited_ms"].is_f64() {
+                            waited.store(true, Ordering::Relaxed);
                         }
                     }
                 });

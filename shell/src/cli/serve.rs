@@ -141,6 +141,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, requires = "routes")]
     attempt_timeout: Duration,
 
+    /// How many requests may wait, by priority, while all endpoints of their model are as full as the table's
+    /// `limit` lets them be; with 0 they are refused at once
+    #[arg(long, value_name = "N", default_value_t = 1024, requires = "routes")]
+    max_waiting: usize,
+
     /// Do not start unless every model loads
     #[arg(long)]
     strict: bool,
@@ -223,7 +228,11 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
         None => None,
         Some(file) => {
             let attempt_timeout = args.attempt_timeout;
-            let options = GatewayOptions { attempt_timeout, ..GatewayOptions::default() };
+            let options = GatewayOptions {
+                attempt_timeout,
+                max_waiting: args.max_waiting,
+                ..GatewayOptions::default()
+            };
             let gateway = routes::gateway(file, options, clock, &service)?;
             runtime.spawn(Arc::clone(&gateway).keep_probing());
             runtime.spawn(routes::follow(Arc::clone(&gateway), file.clone()));

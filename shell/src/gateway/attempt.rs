@@ -3,28 +3,23 @@
 use super::deadline::{Deadline, Limit};
 use super::endpoint::{EndpointError, check_answer};
 use super::experiments::InExperiment;
-use super::figures::{Attempt, Kind, ModelCounters};
+use super::figures::{ArmCounters, Attempt, Kind, ModelCounters, Sent};
 use super::hints::Ruled;
+use super::line::{Line, Nobody, Stopped};
 use super::member::{Seat, Sought, View};
 use super::plan::{ModelPlan, Plan};
 use super::route::{Notes, note_text};
 use super::{Gateway, GatewayError, Hints, RouteTaken};
 use crate::clock::Clock;
-use crate::concurrency::lock;
 use crate::contracts::{InferRequest, InferResponse, is_shadow};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tensorforge_core::Instant;
 use tensorforge_core::breaker::Outcome;
 use tensorforge_core::route::{
-    Admission, Annotation, Call, EndpointId, Exclusion, Failed, Hedging, InFlight, NoRoute,
-    RetryDecision, RouteContext,
+    Admission, Annotation, Call, EndpointId, Failed, InFlight, NoRoute, RetryDecision, RouteContext,
 };
-
-/// Answers between two looks at when to hedge.
-const HEDGE_EVERY: u64 = 64;
 
 /// A request on its way along the routes of one model.
 pub(super) struct Journey<'a> {
@@ -32,20 +27,20 @@ pub(super) struct Journey<'a> {
     pub(super) seats: Arc<[Seat]>,
     pub(super) version: Option<String>,
     pub(super) request: &'a InferRequest,
-    is_copy: bool,
+    pub(super) is_copy: bool,
     wanted: Vec<String>,
     pub(super) context: RouteContext<'static>,
     /// What its policy keeps together, where that is an annotation.
     pub(super) annotation: Option<Annotation>,
     pub(super) sought: Sought,
     pub(super) place: Option<String>,
-    deadline: Deadline,
-    blocked: Vec<EndpointId>,
+    pub(super) deadline: Deadline,
+    pub(super) blocked: Vec<EndpointId>,
     pub(super) taken: RouteTaken,
 }
 
 impl Journey<'_> {
-    fn counters(&self) -> &ModelCounters {
+    pub(super) fn counters(&self) -> &ModelCounters {
         self.routes.figures.requests.of(self.is_copy)
     }
 }
@@ -60,20 +55,34 @@ impl Gateway {
         request: &InferRequest,
         hints: &Hints,
         deadline: Deadline,
-    ) -> Result<(InferResponse, RouteTaken), GatewayError> {
+    ) -> Result<(InferResponse, RouteTaken), Stopped> {
         let mut journey = self.journey(routes, version, request, hints, deadline);
-        routes.retries.record_request();
         // A copy shows how it would be, and is nobody's request.
         let by_split = journey.taken.version_by == "split" && !journey.is_copy;
         let running = routes.experiment.as_deref().filter(|_| by_split);
         let version = journey.version.clone();
         let arm = version.as_deref().filter(|_| by_split).and_then(|version| routes.arm(version));
-        arm.inspect(|arm| arm.sent());
+        let sent = arm.map(ArmCounters::sent);
         let counted = InExperiment::begin(self, running, version.as_deref());
         let answered = self.travel(&mut journey).await;
         let took = self.clock.now().since(journey.context.now);
-        counted.end(answered.as_ref().map(|_| took));
-        let response = answered?;
+        let response = match answered {
+            Ok(response) => {
+                counted.end(Ok(took));
+                response
+            }
+            Err(Stopped::Failed(error)) => {
+                counted.end(Err(&error));
+                return Err(Stopped::Failed(error));
+            }
+            // It was sent nowhere, and sets out again.
+            Err(Stopped::Moved) => {
+                counted.leave();
+                sent.into_iter().for_each(Sent::take_back);
+                return Err(Stopped::Moved);
+            }
+        };
+        drop(sent);
         arm.inspect(|arm| arm.answered(took));
         if !journey.is_copy {
             journey.taken.shadows = self.copy_to_shadows(plan, &journey, &response, took);
@@ -143,21 +152,28 @@ impl Gateway {
         }
     }
 
-    async fn travel(&self, journey: &mut Journey<'_>) -> Result<InferResponse, GatewayError> {
+    async fn travel(&self, journey: &mut Journey<'_>) -> Result<InferResponse, Stopped> {
         // Where nobody knows the version, none is missing: it is the request that is wrong.
         let mut unknown: Option<EndpointError> = None;
         let mut all_unknown = true;
         loop {
-            let Ok((seat, leave)) = self.choose(journey) else {
-                let (model, taken) = (journey.routes.name.clone(), Box::new(journey.taken.clone()));
-                return Err(match unknown.filter(|_| all_unknown) {
-                    Some(error) => GatewayError::Endpoint { error: Box::new(error), taken },
-                    None if is_overload(&taken) => {
-                        let retry_after = self.room_after(journey);
-                        GatewayError::Overloaded { model, retry_after, taken }
+            let (seat, leave) = match self.find(journey).await {
+                Ok(found) => {
+                    if journey.taken.attempts == 0 {
+                        journey.routes.retries.record_request();
                     }
-                    None => GatewayError::NoEndpoint { model, taken },
-                });
+                    found
+                }
+                Err(Nobody::Moved) => return Err(Stopped::Moved),
+                Err(nobody) => {
+                    return Err(Stopped::Failed(match unknown.filter(|_| all_unknown) {
+                        Some(error) => {
+                            let taken = Box::new(journey.taken.clone());
+                            GatewayError::Endpoint { error: Box::new(error), taken }
+                        }
+                        None => self.nobody(journey, nobody),
+                    }));
+                }
             };
             let (name, result) = self.ask_or_hedge(journey, seat, leave).await;
             let error = match result {
@@ -183,18 +199,32 @@ impl Gateway {
             if decision != RetryDecision::Retry {
                 let taken = Box::new(journey.taken.clone());
                 // Whoever may be asked instead is asked only where nobody here can answer.
-                return Err(if error.is_retryable() && !all_unknown {
+                return Err(Stopped::Failed(if error.is_retryable() && !all_unknown {
                     GatewayError::NoEndpoint { model: journey.routes.name.clone(), taken }
                 } else {
                     GatewayError::Endpoint { error: Box::new(error), taken }
-                });
+                }));
             }
             unknown = Some(error);
         }
     }
 
+    /// What it comes to that nobody is there to be asked.
+    fn nobody(&self, journey: &Journey<'_>, why: Nobody) -> GatewayError {
+        let (model, taken) = (journey.routes.name.clone(), Box::new(journey.taken.clone()));
+        if why == Nobody::Late {
+            let after = self.clock.now().since(journey.context.now).into();
+            GatewayError::TimedOut { model, after }
+        } else if journey.lacks_room() {
+            let retry_after = self.room_after(journey);
+            GatewayError::Overloaded { model, retry_after, taken }
+        } else {
+            GatewayError::NoEndpoint { model, taken }
+        }
+    }
+
     /// Chooses an endpoint and gets leave to ask it.
-    fn choose(&self, journey: &mut Journey<'_>) -> Result<(Seat, Leave), NoRoute> {
+    pub(super) fn choose(&self, journey: &mut Journey<'_>) -> Result<(Seat, Leave), NoRoute> {
         loop {
             let now = self.clock.now();
             let view = View::new(Arc::clone(&journey.seats), &journey.sought, now);
@@ -239,6 +269,7 @@ impl Gateway {
             }
             // Ejected or drained this moment, or probed by others: another one.
             seat.member.load.finish(in_flight, None, now);
+            self.waiting.left(&seat.member);
         }
     }
 
@@ -260,10 +291,11 @@ impl Gateway {
             wanted: &wanted,
             deadline: journey.deadline,
             is_copy: journey.is_copy,
+            waiting: &self.waiting,
         };
         let visit = Visit::begin(self.clock, &asked, &seat, leave);
         let mut first = pin!(self.ask(&asked, visit));
-        let Some(late) = self.hedge_after(journey.routes) else { return (name, first.await) };
+        let Some(late) = journey.routes.late() else { return (name, first.await) };
         tokio::select! {
             biased;
             result = &mut first => return (name, result),
@@ -343,8 +375,8 @@ impl Gateway {
         let outcome = result.as_ref().map_or_else(EndpointError::outcome, |_| Outcome::Success);
         let took = visit.end(outcome);
         visit.attempt.ended(&result, took);
-        if result.is_ok() {
-            self.note_latency(asked.routes, took);
+        if result.is_ok() && asked.routes.hedging {
+            asked.routes.figures.lateness.answered(took);
         }
         result
     }
@@ -354,24 +386,6 @@ impl Gateway {
         let now = self.clock.now();
         let usual = journey.seats.iter().filter_map(|seat| Some(seat.member.load.latency(now)?.0));
         usual.min().map_or(Duration::from_secs(1), Into::into)
-    }
-
-    fn note_latency(&self, routes: &ModelPlan, took: tensorforge_core::Duration) {
-        if !routes.hedging {
-            return;
-        }
-        let mut latencies = lock(&self.latencies);
-        latencies.insert(took.as_nanos() as f64 * 1e-9);
-        if latencies.count().is_multiple_of(HEDGE_EVERY) {
-            let after = Hedging::DEFAULT.after(&*latencies);
-            let nanos = after.map_or(0, tensorforge_core::Duration::as_nanos);
-            self.hedge_after.store(nanos, Ordering::Relaxed);
-        }
-    }
-
-    fn hedge_after(&self, routes: &ModelPlan) -> Option<Duration> {
-        let nanos = self.hedge_after.load(Ordering::Relaxed);
-        (routes.hedging && nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 }
 
@@ -384,14 +398,8 @@ impl Journey<'_> {
     }
 }
 
-/// Whether nobody could be asked although there are some who only have no room.
-fn is_overload(taken: &RouteTaken) -> bool {
-    let room = [Exclusion::Full.name(), Exclusion::KeptFree.name()];
-    taken.failed.is_empty() && taken.excluded.iter().any(|(_, why)| room.contains(why))
-}
-
 /// Leave to ask an endpoint: of its limit, of its health, and of its gate, which counts who is inside.
-struct Leave {
+pub(super) struct Leave {
     in_flight: InFlight,
     call: Call,
     _inside: crate::routing::InFlight,
@@ -405,6 +413,7 @@ struct Asked<'a> {
     wanted: &'a [String],
     deadline: Deadline,
     is_copy: bool,
+    waiting: &'a Line,
 }
 
 /// A request that is at an endpoint. Given up, it says nothing about the endpoint but how long it took at
@@ -415,6 +424,7 @@ struct Visit<'a> {
     seat: &'a Seat,
     began: Instant,
     there: Option<Leave>,
+    waiting: &'a Line,
     attempt: Attempt<'a>,
 }
 
@@ -422,7 +432,7 @@ impl<'a> Visit<'a> {
     fn begin(clock: Clock, asked: &Asked<'a>, seat: &'a Seat, leave: Leave) -> Self {
         let attempt = seat.model.figures.attempt(asked.is_copy);
         let (routes, began, there) = (asked.routes, clock.now(), Some(leave));
-        Self { clock, routes, seat, began, there, attempt }
+        Self { clock, routes, seat, began, there, waiting: asked.waiting, attempt }
     }
 
     fn end(&mut self, outcome: Outcome) -> tensorforge_core::Duration {
@@ -441,6 +451,7 @@ impl<'a> Visit<'a> {
                 .then_some(took),
         };
         self.seat.member.load.finish(in_flight, told, now);
+        self.waiting.left(&self.seat.member);
         let endpoints = u32::try_from(self.routes.seats.len()).unwrap_or(u32::MAX);
         let health = &self.seat.model.health;
         let change = health.report(call, outcome, &self.routes.cap, endpoints, now);

@@ -42,6 +42,15 @@ impl Deadline {
         self.gateway
     }
 
+    /// Until when the request may wait before anybody is asked, of the `timeout` that the gateway has in all:
+    /// a tenth of that is left for what else can be done.
+    pub(super) fn wait_until(self, timeout: Duration) -> Instant {
+        let most = Instant::from_nanos(
+            self.gateway.as_nanos().saturating_sub((timeout / 10).as_nanos() as u64),
+        );
+        self.instant().min(most)
+    }
+
     /// Whether the request's own time is over.
     pub(super) fn is_past(self, now: Instant) -> bool {
         self.own.is_some_and(|own| now >= own)

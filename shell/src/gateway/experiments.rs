@@ -141,6 +141,11 @@ impl<'a> InExperiment<'a> {
         Self { gateway, running, version, began: gateway.clock.now() }
     }
 
+    /// It has gone another way.
+    pub(super) fn leave(mut self) {
+        self.running = None;
+    }
+
     pub(super) fn end(mut self, result: Result<Duration, &GatewayError>) {
         if let Some(running) = self.running.take() {
             self.gateway.count_in_experiment(running, self.version, result);

@@ -10,8 +10,8 @@
 //! What a request brings beside its tensors, as parameters or headers: where it comes from ([`PLACE`]), whose it
 //! is ([`TENANT`]), what it belongs to ([`STICKY`]), its `priority`, and its `timeout`, which bounds every
 //! attempt. Probes say which endpoints have which model; those that have not are asked only where nobody has it.
-//! An endpoint that has a limit never has more requests at once; when all are full the request is refused
-//! at once, as overload.
+//! An endpoint that has a limit never has more requests at once; while all are full, requests wait in one
+//! line, by priority, for whichever has room first, an endpoint that joins included.
 //!
 //! A gateway in front of a gateway counts its steps in the request parameter
 //! [`HOPS`]: more than [`MAX_HOPS`] are a circle, and are refused.
@@ -24,7 +24,9 @@ mod endpoint;
 mod experiments;
 mod explain;
 mod figures;
+mod hedging;
 mod hints;
+mod line;
 mod member;
 mod plan;
 mod presence;
@@ -34,6 +36,7 @@ mod route;
 #[allow(clippy::unwrap_used)] // a test that panics has failed
 mod routing_tests;
 mod shadows;
+mod waiting;
 
 pub use change::{EndpointStanding, TableChangeError};
 pub use endpoint::{Answer, Endpoint, EndpointError, LocalEndpoint};
@@ -55,13 +58,13 @@ use answers::Answers;
 use arc_swap::ArcSwap;
 use deadline::Deadline;
 use figures::{GatewayCounters, ModelCounters};
+use line::{Line, Stopped};
 use member::Member;
 use plan::{Lasting, Plan};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tensorforge_core::quantile::Sketch;
 use tensorforge_core::route::{HealthConfig, stable_hash};
 
 /// The request parameter that counts the gateways on a request's way.
@@ -100,6 +103,10 @@ pub struct GatewayOptions {
     pub health: HealthConfig,
     /// Which answers are kept for when no route is left; `None` keeps none.
     pub answers: Option<AnswerCacheConfig>,
+    /// How many requests may wait for endpoints that are full, over all models; with 0 such a request is
+    /// refused at once. None waits longer than its time and nine tenths of [`timeout`](Self::timeout), nor
+    /// where its model has fallbacks.
+    pub max_waiting: usize,
 }
 
 impl Default for GatewayOptions {
@@ -111,6 +118,7 @@ impl Default for GatewayOptions {
             probe_every: Duration::from_secs(1),
             health: HealthConfig::DEFAULT,
             answers: Some(AnswerCacheConfig::default()),
+            max_waiting: 1024,
         }
     }
 }
@@ -168,7 +176,8 @@ pub enum GatewayError {
         taken: Box<RouteTaken>,
     },
     /// Everyone who could have answered is full: as many requests are there as an endpoint may have, or what
-    /// room is left is kept for higher priorities.
+    /// room is left is kept for higher priorities. It has waited as long as it may, or as many wait already as
+    /// may.
     #[error("the endpoints of model '{model}' are full: {}", why(.taken))]
     Overloaded {
         /// The model.
@@ -207,16 +216,13 @@ pub struct Gateway {
     /// Held while a table is published, which is seldom.
     publishing: Mutex<()>,
     random: AtomicU64,
-    /// Latencies of answers in seconds, for hedging.
-    latencies: Mutex<Sketch>,
-    /// When the next second request is sent, in nanoseconds after the first; 0 for not at all.
-    hedge_after: AtomicU64,
     dropped_annotations: AtomicU64,
     /// Which model at which endpoint is asked about next.
     next_asked: AtomicUsize,
     lasting: Lasting,
     figures: GatewayCounters,
     answers: Option<Answers>,
+    waiting: Arc<Line>,
 }
 
 impl fmt::Debug for Gateway {
@@ -252,13 +258,12 @@ impl Gateway {
             plan: ArcSwap::default(),
             publishing: Mutex::new(()),
             random: AtomicU64::new(seed),
-            latencies: Mutex::new(Sketch::new()),
-            hedge_after: AtomicU64::new(0),
             dropped_annotations: AtomicU64::new(0),
             next_asked: AtomicUsize::new(0),
             lasting: Lasting::default(),
             figures: GatewayCounters::default(),
             answers,
+            waiting: Arc::new(Line::new(options.max_waiting)),
         })
     }
 
@@ -306,6 +311,8 @@ impl Gateway {
         let plan = Arc::new(plan);
         let before = self.plan.swap(Arc::clone(&plan));
         plan.take_leave(&before);
+        // Who waits goes by the new table.
+        self.waiting.tell_all();
         self.lasting.retain(&plan);
         Ok(())
     }
@@ -374,11 +381,12 @@ impl Gateway {
         request.parameters.insert(HOPS.to_owned(), (hops + 1).into());
         let plan = self.plan.load_full();
         let (is_copy, came) = (is_shadow(&request.parameters), self.clock.now());
-        let counters = plan.models.get(model).map(|model| model.figures.requests.of(is_copy));
+        let figures = plan.models.get(model).map(|model| Arc::clone(&model.figures));
+        let counters = figures.as_ref().map(|figures| figures.requests.of(is_copy));
         // Counted in any case: as given up if this future is dropped.
         let counted = counters.map(ModelCounters::coming);
         let deadline = Deadline::of(&request, self.options.timeout, came);
-        let work = self.infer_by(&plan, model, version, request, hints, deadline);
+        let work = self.infer_by(plan, model, version, request, hints, deadline);
         let result = tokio::time::timeout(self.options.timeout, work).await;
         let result = result.unwrap_or_else(|_| {
             Err(GatewayError::TimedOut { model: model.to_owned(), after: self.options.timeout })
@@ -422,17 +430,18 @@ impl Gateway {
 
     async fn infer_by(
         &self,
-        plan: &Plan,
+        mut plan: Arc<Plan>,
         model: &str,
         version: Option<&str>,
         request: InferRequest,
         hints: &Hints,
         deadline: Deadline,
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
-        let Some(routes) = plan.models.get(model) else {
+        let first =
+            self.infer_on_newest(&mut plan, model, version, &request, hints, deadline).await;
+        let Some(first) = first else {
             return self.infer_locally(model, version, request).await;
         };
-        let first = self.infer_on(plan, routes, version, &request, hints, deadline).await;
         if let (Ok((response, taken)), Some(answers)) = (&first, &self.answers) {
             if is_shadow(&request.parameters) {
                 return first;
@@ -453,18 +462,40 @@ impl Gateway {
             let taken = RouteTaken { stale_ms: Some(age), ..(**taken).clone() };
             return Ok((response, taken));
         }
-        for fallback in &routes.fallbacks {
-            let Some(routes) = plan.models.get(fallback) else { continue };
+        let routes = plan.models.get(model).map(Arc::clone);
+        for fallback in routes.iter().flat_map(|routes| &routes.fallbacks) {
             if deadline.is_past(self.clock.now()) {
                 break;
             }
-            let answered = self.infer_on(plan, routes, None, &request, hints, deadline).await;
-            if let Ok((response, mut taken)) = answered {
+            let answered =
+                self.infer_on_newest(&mut plan, fallback, None, &request, hints, deadline).await;
+            if let Some(Ok((response, mut taken))) = answered {
                 taken.fallback_of = Some(model.to_owned());
                 return Ok((response, taken));
             }
         }
         first
+    }
+
+    /// Runs a request by the routes of a model, and if the table changes while it waits, by those that are new.
+    /// `None` where it has none.
+    async fn infer_on_newest(
+        &self,
+        plan: &mut Arc<Plan>,
+        model: &str,
+        version: Option<&str>,
+        request: &InferRequest,
+        hints: &Hints,
+        deadline: Deadline,
+    ) -> Option<Result<(InferResponse, RouteTaken), GatewayError>> {
+        loop {
+            let routes = Arc::clone(plan.models.get(model)?);
+            match self.infer_on(plan, &routes, version, request, hints, deadline).await {
+                Ok(answered) => return Some(Ok(answered)),
+                Err(Stopped::Failed(error)) => return Some(Err(error)),
+                Err(Stopped::Moved) => *plan = self.plan.load_full(),
+            }
+        }
     }
 
     /// A model without routes: as without a gateway.

@@ -245,6 +245,11 @@ impl ModelPlan {
 }
 
 impl ModelPlan {
+    /// After which time a second endpoint is asked, where that is allowed and enough is known.
+    pub(super) fn late(&self) -> Option<Duration> {
+        self.hedging.then(|| self.figures.lateness.late()).flatten()
+    }
+
     /// What requests for a version of it are for, or for any version.
     pub(super) fn sought(&self, version: Option<&str>) -> Sought {
         let name = [self.name.as_str(), version.unwrap_or_default()].join("\0");

@@ -3,6 +3,7 @@
 use crate::contracts::Parameters;
 use serde_json::Value;
 use std::fmt::Write;
+use std::time::Duration;
 use tensorforge_core::route::{Exclusion, Note, RouteSink};
 
 /// The way of one request: who answered it and why, and why not the others.
@@ -37,6 +38,8 @@ pub struct RouteTaken {
     pub shadows: u32,
     /// The model that was asked for, where its fallback answered.
     pub fallback_of: Option<String>,
+    /// How long it waited for an endpoint that has room, where it did.
+    pub waited: Option<Duration>,
     /// Of an answer from the cache: how old it is, in milliseconds.
     pub stale_ms: Option<u64>,
 }
@@ -69,6 +72,9 @@ impl RouteTaken {
         }
         if self.shadows > 0 {
             put("shadows", self.shadows.into());
+        }
+        if let Some(waited) = self.waited {
+            put("waited_ms", (waited.as_secs_f64() * 1e3).into());
         }
         if let Some(age) = self.stale_ms {
             put("stale_ms", age.into());

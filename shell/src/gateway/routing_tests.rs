@@ -17,6 +17,7 @@ mod presence;
 mod room;
 mod sticks;
 mod tuned;
+mod waits;
 
 /// What an endpoint does with a request.
 #[derive(Clone, Debug)]
@@ -151,6 +152,10 @@ struct Bench {
 
 /// A gateway over endpoints `a`, `b` … that do this, with `models` of the table beside them.
 fn bench(does: &[Does], models: &str) -> Bench {
+    bench_with(does, models, GatewayOptions::default())
+}
+
+fn bench_with(does: &[Does], models: &str, options: GatewayOptions) -> Bench {
     let names = ["a", "b", "c", "d"];
     let fakes: HashMap<String, Arc<Fake>> = names
         .iter()
@@ -163,7 +168,6 @@ fn bench(does: &[Does], models: &str) -> Bench {
         Ok(fake as Arc<dyn Endpoint>)
     };
     let local = Fake::new(Does::Says(status(404)));
-    let options = GatewayOptions::default();
     let gateway = Gateway::new(Clock::start(), options, local, Box::new(connect)).unwrap();
     let bench = Bench { gateway: Arc::new(gateway), fakes };
     let entries = names.iter().zip(does).map(|(name, _)| entry(name));

@@ -2,6 +2,7 @@
 
 use super::attempt::Journey;
 use super::endpoint::EndpointError;
+use super::line::Line;
 use super::member::{Seat, View};
 use super::plan::{ModelPlan, Plan};
 use super::{Gateway, HOPS};
@@ -106,7 +107,9 @@ impl Gateway {
         let routes = journey.routes;
         for (place, (state, shadow, copies)) in routes.shadows.iter().enumerate() {
             let shed = || copies.shed.fetch_add(1, Ordering::Relaxed);
-            match state.try_copy(load(routes), self.clock.now()) {
+            // Whoever waits for room goes first.
+            let load = if self.waiting.count() > 0 { u16::MAX } else { load(routes) };
+            match state.try_copy(load, self.clock.now()) {
                 Ok(copy) => {
                     // A model without routes of its own is asked where the primary is.
                     let target = plan.models.get(&shadow.model).unwrap_or(routes);
@@ -173,7 +176,7 @@ impl Gateway {
         };
         let choice = target.policy.choose(&context, &view, &mut ()).ok()?;
         // Copies are in the endpoint's limit, too.
-        let copy = Copied::begin(target.seats.get(choice.index)?, self.clock)?;
+        let copy = Copied::begin(target.seats.get(choice.index)?, self.clock, &self.waiting)?;
         let mut request = journey.request.clone();
         // Whoever gets it sees what it is, and puts it behind the requests of users.
         request.parameters.insert(SHADOW.to_owned(), true.into());
@@ -198,13 +201,14 @@ impl Gateway {
 struct Copied {
     seat: Seat,
     clock: Clock,
+    waiting: Arc<Line>,
     there: Option<InFlight>,
 }
 
 impl Copied {
-    fn begin(seat: &Seat, clock: Clock) -> Option<Self> {
+    fn begin(seat: &Seat, clock: Clock, waiting: &Arc<Line>) -> Option<Self> {
         let there = Some(seat.member.load.try_begin(seat.limit)?);
-        Some(Self { seat: seat.clone(), clock, there })
+        Some(Self { seat: seat.clone(), clock, waiting: Arc::clone(waiting), there })
     }
 }
 
@@ -212,6 +216,7 @@ impl Drop for Copied {
     fn drop(&mut self) {
         if let Some(there) = self.there.take() {
             self.seat.member.load.finish(there, None, self.clock.now());
+            self.waiting.left(&self.seat.member);
         }
     }
 }

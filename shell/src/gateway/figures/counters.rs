@@ -221,6 +221,7 @@ impl Kind {
 pub(in crate::gateway) struct ModelCounters {
     pub(super) ended: Counts<{ Ended::NAMES.len() }>,
     pub(super) durations: Histogram,
+    pub(super) waited: Count,
     pub(super) first_attempts: Count,
     pub(super) retries: Count,
     pub(super) not_retried: Counts<{ NotRetried::NAMES.len() }>,
@@ -233,6 +234,11 @@ pub(in crate::gateway) struct ModelCounters {
 }
 
 impl ModelCounters {
+    /// It had to wait for room at an endpoint.
+    pub(in crate::gateway) fn waited(&self) {
+        self.waited.add();
+    }
+
     /// An endpoint was chosen, and may be asked.
     pub(in crate::gateway) fn picked(&self, choice: &Choice) {
         self.reasons.add(choice.reason.place());
@@ -385,14 +391,33 @@ pub(in crate::gateway) struct ArmCounters {
 }
 
 impl ArmCounters {
-    /// A request was sent to it.
-    pub(in crate::gateway) fn sent(&self) {
-        self.requests.add();
+    /// A request that is sent to it counts, at the latest when it ends.
+    pub(in crate::gateway) const fn sent(&self) -> Sent<'_> {
+        Sent(Some(self))
     }
 
     /// One was answered after so long.
     pub(in crate::gateway) fn answered(&self, took: Duration) {
         self.durations.insert(took);
+    }
+}
+
+/// A request that a split has sent to a version.
+#[derive(Debug)]
+pub(in crate::gateway) struct Sent<'a>(Option<&'a ArmCounters>);
+
+impl Sent<'_> {
+    /// It was not sent after all.
+    pub(in crate::gateway) fn take_back(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if let Some(arm) = self.0 {
+            arm.requests.add();
+        }
     }
 }
 

@@ -18,10 +18,11 @@ mod series;
 mod routing;
 
 pub(super) use counters::{
-    Apart, ArmCounters, Attempt, EndpointCounters, GatewayCounters, Kind, ModelCounters,
+    Apart, ArmCounters, Attempt, EndpointCounters, GatewayCounters, Kind, ModelCounters, Sent,
 };
 
 use super::Gateway;
+use super::hedging::Lateness;
 use super::member::View;
 use super::plan::{ModelPlan, Plan};
 use crate::concurrency::lock;
@@ -41,6 +42,7 @@ use tensorforge_core::route::Candidates;
 pub(super) struct ModelFigures {
     serial: Serial,
     pub(super) requests: Apart<ModelCounters>,
+    pub(super) lateness: Lateness,
     /// The versions of its split. Looked at when a table is published.
     arms: Mutex<HashMap<String, Arc<ArmCounters>>>,
 }
@@ -78,6 +80,7 @@ impl Gateway {
             table: plan.version.0,
             unrouted: Both::of(&self.figures.unrouted, counters::Count::read),
             looped: self.figures.looped.read(),
+            waiting: self.waiting.count() as u64,
             dropped_annotations: self.dropped_annotations(),
             answers: self.answers.as_ref().map(super::answers::Answers::figures),
             models: bounded(models.iter().map(row)),

@@ -107,6 +107,9 @@ fn of_gateway(text: &mut Text, all: &Everything) {
     let help = "Requests that were refused as they had come through too many gateways.";
     text.family("tensorforge_route_looped_requests_total", "counter", help);
     text.sample(&[], &all.looped);
+    let help = "Requests that wait now, as all endpoints that they may go to are full.";
+    text.family("tensorforge_route_waiting_requests", "gauge", help);
+    text.sample(&[], &all.waiting);
     let help = "Annotations that were not looked at, as they were too long.";
     text.family("tensorforge_route_dropped_annotations_total", "counter", help);
     text.sample(&[], &all.dropped_annotations);
@@ -144,7 +147,12 @@ fn of_models(text: &mut Text, all: &[Series<'_, ModelCounts>]) {
     let help = "From a request's arrival to its answer, whoever gave it; answered requests only.";
     text.family("tensorforge_route_request_duration_seconds", "histogram", help);
     histogram(text, all, |model| &model.durations);
-    let families: [Counter<ModelCounts>; 5] = [
+    let families: [Counter<ModelCounts>; 6] = [
+        (
+            "tensorforge_route_waited_requests_total",
+            "Requests that had to wait for an endpoint with room, whatever became of them.",
+            |model| model.waited,
+        ),
         (
             "tensorforge_route_first_attempts_total",
             "Requests that an endpoint was asked for; with retries and hedges, all attempts.",

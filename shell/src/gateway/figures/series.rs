@@ -17,6 +17,7 @@ pub(super) struct Everything {
     pub(super) table: u64,
     pub(super) unrouted: Both<u64>,
     pub(super) looped: u64,
+    pub(super) waiting: u64,
     pub(super) dropped_annotations: u64,
     pub(super) answers: Option<AnswerCacheFigures>,
     /// By model.
@@ -147,6 +148,7 @@ merged! {
     ModelCounts {
         ended: [u64; Ended::NAMES.len()],
         durations: Durations,
+        waited: u64,
         first_attempts: u64,
         retries: u64,
         not_retried: [u64; NotRetried::NAMES.len()],
@@ -164,6 +166,7 @@ impl ModelCounts {
         Self {
             ended: counters.ended.read(),
             durations: counters.durations.read(),
+            waited: counters.waited.read(),
             first_attempts: counters.first_attempts.read(),
             retries: counters.retries.read(),
             not_retried: counters.not_retried.read(),

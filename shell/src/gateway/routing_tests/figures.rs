@@ -272,7 +272,9 @@ async fn times_are_those_that_passed_and_what_is_under_way_is_outstanding() {
 #[tokio::test(start_paused = true)]
 async fn whoever_has_no_room_or_not_the_model_is_excluded_as_answers_tell() {
     let limited = entry("a") + "limit = 1\n" + DIGITS;
-    let bench = bench(&[Does::Takes(Duration::from_secs(1)), Does::Answers], DIGITS);
+    let nobody_waits = GatewayOptions { max_waiting: 0, ..GatewayOptions::default() };
+    let does = [Does::Takes(Duration::from_secs(1)), Does::Answers];
+    let bench = bench_with(&does, DIGITS, nobody_waits);
     bench.publish(&limited).unwrap();
     let (first, second) = tokio::join!(bench.send(), bench.send());
     first.unwrap();

@@ -5,10 +5,19 @@ use std::sync::atomic::AtomicUsize;
 use tokio::sync::Semaphore;
 
 /// Answers when it is let, and knows how many were there at once.
-struct Held {
-    here: AtomicUsize,
+pub(super) struct Held {
+    pub(super) here: AtomicUsize,
     most: AtomicUsize,
-    answers: Semaphore,
+    pub(super) answers: Semaphore,
+    /// Priorities, in the order in which they came.
+    pub(super) came: Mutex<Vec<u64>>,
+}
+
+impl Held {
+    /// How many were there at once.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
 }
 
 impl Endpoint for Held {
@@ -16,9 +25,11 @@ impl Endpoint for Held {
         &'a self,
         model: &'a str,
         _version: Option<&'a str>,
-        _request: InferRequest,
+        request: InferRequest,
     ) -> Answer<'a, Result<InferResponse, EndpointError>> {
         Box::pin(async move {
+            let priority = request.parameters.get("priority").and_then(|it| it.as_u64());
+            lock(&self.came).push(priority.unwrap_or(0));
             let here = self.here.fetch_add(1, Ordering::Relaxed) + 1;
             self.most.fetch_max(here, Ordering::Relaxed);
             if let Ok(answer) = self.answers.acquire().await {
@@ -48,24 +59,34 @@ impl Endpoint for Held {
     }
 }
 
-/// A gateway over one endpoint that holds what it gets.
+/// A gateway over one endpoint that holds what it gets. Nobody waits for it.
 fn held(endpoint: &str, models: &str) -> (Arc<Gateway>, Arc<Held>) {
+    held_with(endpoint, models, 0)
+}
+
+/// One for which so many wait.
+pub(super) fn held_with(
+    endpoint: &str,
+    models: &str,
+    max_waiting: usize,
+) -> (Arc<Gateway>, Arc<Held>) {
     let held = Arc::new(Held {
         here: AtomicUsize::new(0),
         most: AtomicUsize::new(0),
         answers: Semaphore::new(0),
+        came: Mutex::default(),
     });
     let known = Arc::clone(&held);
     let connect = move |_: &str| Ok(Arc::clone(&known) as Arc<dyn Endpoint>);
     let local = Fake::new(Does::Answers);
-    let gateway =
-        Gateway::new(Clock::start(), GatewayOptions::default(), local, Box::new(connect)).unwrap();
+    let options = GatewayOptions { max_waiting, ..GatewayOptions::default() };
+    let gateway = Gateway::new(Clock::start(), options, local, Box::new(connect)).unwrap();
     let table = entry("a") + endpoint + models;
     gateway.publish(Routes::from_toml(&table).unwrap()).unwrap();
     (Arc::new(gateway), held)
 }
 
-async fn send(gateway: &Gateway, priority: u64) -> Result<RouteTaken, GatewayError> {
+pub(super) async fn send(gateway: &Gateway, priority: u64) -> Result<RouteTaken, GatewayError> {
     let serde_json::Value::Object(parameters) = json!({ "priority": priority }) else {
         unreachable!("an object")
     };
@@ -107,7 +128,7 @@ async fn an_endpoint_never_has_more_than_its_limit_however_many_come_at_once() {
 }
 
 /// Requests that wait at the endpoint until the test lets them go.
-async fn fill(gateway: &Arc<Gateway>, held: &Held, priority: u64, many: usize) {
+pub(super) async fn fill(gateway: &Arc<Gateway>, held: &Held, priority: u64, many: usize) {
     let before = held.here.load(Ordering::Relaxed);
     for _ in 0..many {
         let gateway = Arc::clone(gateway);
