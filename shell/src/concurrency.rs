@@ -8,6 +8,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
+use std::time::Duration;
 
 /// Locks `mutex` also when a thread panicked holding it.
 ///
@@ -20,7 +21,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A fixed number of threads that run `J`s through one function, first in, first out.
 ///
 /// Dropping the pool lets the jobs already sent finish, then joins the threads; not those that have been
-/// [replaced](Threads::replace).
+/// [replaced](Threads::replace). [`end`](Self::end) waits with a limit.
 #[derive(Debug)]
 pub struct WorkerPool<J> {
     threads: Arc<Threads<J>>,
@@ -31,7 +32,9 @@ pub struct Threads<J> {
     name: String,
     queue: Arc<Queue<J>>,
     run: Box<dyn Fn(J) + Send + Sync>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
+    handles: Mutex<Handles>,
+    /// Signals that a thread has ended, or was replaced.
+    fewer: Condvar,
     /// Threads that end with the job that they hang in.
     replaced: Mutex<HashSet<ThreadId>>,
 }
@@ -40,6 +43,32 @@ impl<J> fmt::Debug for Threads<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Threads").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+#[derive(Debug, Default)]
+struct Handles {
+    running: Vec<JoinHandle<()>>,
+    /// Threads that are through with their last job.
+    ended: Vec<JoinHandle<()>>,
+    /// Threads started so far, for their names.
+    started: usize,
+}
+
+impl Handles {
+    /// Takes out the thread, unless it was replaced.
+    fn take(&mut self, thread: ThreadId) -> Option<JoinHandle<()>> {
+        let place = self.running.iter().position(|handle| handle.thread().id() == thread)?;
+        Some(self.running.swap_remove(place))
+    }
+}
+
+/// What a pool left behind that was [ended](WorkerPool::end).
+#[derive(Debug)]
+pub struct LeftBehind<J> {
+    /// Threads that were still in a job. Each ends with it, if ever; nobody waits for them.
+    pub threads: usize,
+    /// Jobs that were not run.
+    pub jobs: Vec<J>,
 }
 
 #[derive(Debug)]
@@ -103,6 +132,7 @@ impl<J: Send + 'static> WorkerPool<J> {
                 queue: receiver.0,
                 run: Box::new(run),
                 handles: Mutex::default(),
+                fewer: Condvar::new(),
                 replaced: Mutex::default(),
             }),
         };
@@ -117,24 +147,62 @@ impl<J: Send + 'static> WorkerPool<J> {
     pub fn threads(&self) -> Arc<Threads<J>> {
         Arc::clone(&self.threads)
     }
+
+    /// Lets the jobs already sent finish, as dropping does, for as long as `patience` lasts: it says how long
+    /// to wait on, at most, before it is asked again, and `None` to wait no more. It is asked again as well
+    /// whenever a thread has ended.
+    pub fn end(self, mut patience: impl FnMut() -> Option<Duration>) -> LeftBehind<J> {
+        self.close();
+        let (threads, jobs) = (&self.threads, &self.threads.queue.state);
+        while let Some(longest) = patience() {
+            let handles = lock(&threads.handles);
+            if handles.running.is_empty() {
+                break;
+            }
+            let waited = threads.fewer.wait_timeout(handles, longest);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+        // Without their handles nobody waits for them.
+        let hanging = std::mem::take(&mut lock(&threads.handles).running);
+        let jobs = std::mem::take(&mut lock(jobs).jobs);
+        LeftBehind { threads: hanging.len(), jobs: jobs.into() }
+    }
+}
+
+impl<J> WorkerPool<J> {
+    fn close(&self) {
+        lock(&self.threads.queue.state).closed = true;
+        self.threads.queue.changed.notify_all();
+    }
 }
 
 impl<J: Send + 'static> Threads<J> {
     fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
         let threads = Arc::clone(self);
         let mut handles = lock(&self.handles);
-        let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, handles.len()));
-        handles.push(thread.spawn(move || {
-            while let Some(job) = threads.queue.next() {
-                // The panic hook has reported it; there is nothing left to mend.
-                let _ = catch_unwind(AssertUnwindSafe(|| (threads.run)(job)));
-                if lock(&threads.replaced).remove(&std::thread::current().id()) {
-                    break;
-                }
-            }
-        })?);
+        let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, handles.started));
+        let handle = thread.spawn(move || threads.work())?;
+        handles.running.push(handle);
+        handles.started += 1;
         drop(handles);
         Ok(())
+    }
+
+    fn work(&self) {
+        let own = std::thread::current().id();
+        while let Some(job) = self.queue.next() {
+            // The panic hook has reported it; there is nothing left to mend.
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.run)(job)));
+            if lock(&self.replaced).remove(&own) {
+                return;
+            }
+        }
+        let mut handles = lock(&self.handles);
+        if let Some(handle) = handles.take(own) {
+            handles.ended.push(handle);
+        }
+        drop(handles);
+        self.fewer.notify_all();
     }
 
     /// Starts another thread in the place of one that hangs in its job. That one ends with the job, if
@@ -143,14 +211,12 @@ impl<J: Send + 'static> Threads<J> {
     /// # Errors
     /// The system's, when it gives no more threads: the pool has one fewer then.
     pub fn replace(self: &Arc<Self>, thread: ThreadId) -> std::io::Result<()> {
-        let mut handles = lock(&self.handles);
-        let Some(place) = handles.iter().position(|handle| handle.thread().id() == thread) else {
-            return Ok(());
-        };
-        drop(handles.swap_remove(place));
-        drop(handles);
+        let Some(handle) = lock(&self.handles).take(thread) else { return Ok(()) };
+        drop(handle);
         lock(&self.replaced).insert(thread);
-        self.spawn()
+        let spawned = self.spawn();
+        self.fewer.notify_all();
+        spawned
     }
 }
 
@@ -171,10 +237,14 @@ impl<J> Queue<J> {
 
 impl<J> Drop for WorkerPool<J> {
     fn drop(&mut self) {
-        lock(&self.threads.queue.state).closed = true;
-        self.threads.queue.changed.notify_all();
-        let handles = std::mem::take(&mut *lock(&self.threads.handles));
-        for thread in handles {
+        self.close();
+        let mut handles = lock(&self.threads.handles);
+        while !handles.running.is_empty() {
+            handles = self.threads.fewer.wait(handles).unwrap_or_else(PoisonError::into_inner);
+        }
+        let ended = std::mem::take(&mut handles.ended);
+        drop(handles);
+        for thread in ended {
             // A panic of the run function has been reported by the panic hook.
             let _ = thread.join();
         }
@@ -198,6 +268,47 @@ mod tests {
         .unwrap();
         (1..=100).for_each(|job| sender.send(job));
         drop(pool);
+        assert_eq!(ran.load(Ordering::Relaxed), 5050);
+    }
+
+    #[test]
+    fn a_pool_that_is_ended_leaves_behind_what_hangs_and_what_waits() {
+        let (hangs, hung) = std::sync::mpsc::channel();
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let (done, ran) = std::sync::mpsc::channel();
+        let waits = Mutex::new(waits);
+        let (sender, receiver) = job_queue();
+        let pool = WorkerPool::start("test", 1, receiver, move |job: usize| {
+            hangs.send(()).unwrap();
+            let _ = lock(&waits).recv();
+            done.send(job).unwrap();
+        })
+        .unwrap();
+        (0..3).for_each(|job| sender.send(job));
+        hung.recv().unwrap();
+        let mut asked = 0;
+        let left = pool.end(|| {
+            asked += 1;
+            (asked < 3).then_some(Duration::from_millis(1))
+        });
+        assert_eq!((left.threads, left.jobs), (1, vec![1, 2]));
+        drop(go_on);
+        assert_eq!(ran.recv(), Ok(0));
+        assert!(ran.recv().is_err(), "its thread ends with it");
+    }
+
+    #[test]
+    fn a_pool_that_is_ended_is_through_with_what_ends_in_time() {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&ran);
+        let (sender, receiver) = job_queue();
+        let pool = WorkerPool::start("test", 3, receiver, move |job: usize| {
+            counter.fetch_add(job, Ordering::Relaxed);
+        })
+        .unwrap();
+        (1..=100).for_each(|job| sender.send(job));
+        let left = pool.end(|| Some(Duration::MAX));
+        assert_eq!((left.threads, left.jobs.len()), (0, 0));
         assert_eq!(ran.load(Ordering::Relaxed), 5050);
     }
 

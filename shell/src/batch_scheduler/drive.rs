@@ -295,6 +295,11 @@ impl Shared {
         lock(&self.timer).executions.retain(|(_, other)| !Arc::ptr_eq(other, execution));
     }
 
+    /// When the last of the executions that are watched is given up; `None` if none is.
+    pub(super) fn last_given_up(&self) -> Option<Instant> {
+        lock(&self.timer).executions.iter().map(|&(at, _)| at).max()
+    }
+
     /// Ends the timer thread.
     pub(super) fn stop_timer(&self) {
         lock(&self.timer).stopped = true;

@@ -13,6 +13,7 @@ mod recorded;
 mod run;
 mod signatures;
 mod split;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod tuned;
@@ -21,6 +22,7 @@ mod watch;
 
 pub use error::RunError;
 pub use known::SharedRule;
+pub use stop::STOP_GRACE;
 
 use crate::clock::Clock;
 use crate::concurrency::{WorkerPool, job_queue, lock};
@@ -67,13 +69,16 @@ pub struct Demand {
 
 /// Batches requests of loaded models and runs them.
 ///
-/// Dropping it runs what was dispatched and answers the rest with [`RunError::Stopped`];
-/// [`drain`](Self::drain) first to answer everything.
+/// Dropping it ends it in bounded time, whatever hangs: it waits for executions until their `hang_timeout`
+/// has passed, or for [`STOP_GRACE`] where the model has none. Those that take longer are left to their
+/// threads, and the log says so. By then every request is answered or given up, for each borrows the
+/// scheduler: [`drain`](Self::drain) first to answer those that wait.
 pub struct BatchScheduler {
     shared: Arc<Shared>,
     /// Of the models and priorities that answer in order.
     turnstiles: Mutex<HashMap<(ModelId, u8), Arc<Turnstile>>>,
     counts_memory: AtomicBool,
+    stop_grace: Mutex<Duration>,
     timer: Option<JoinHandle<()>>,
     workers: Option<WorkerPool<Job>>,
 }
@@ -119,8 +124,14 @@ impl BatchScheduler {
                 .name("timer".into())
                 .spawn(move || shared.keep_time(&threads))?
         };
-        let (turnstiles, counts_memory) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { shared, turnstiles, counts_memory, timer: Some(timer), workers: Some(workers) })
+        Ok(Self {
+            shared,
+            turnstiles: Mutex::default(),
+            counts_memory: AtomicBool::new(false),
+            stop_grace: Mutex::new(STOP_GRACE),
+            timer: Some(timer),
+            workers: Some(workers),
+        })
     }
 
     /// Makes a model known, as its configuration says.
@@ -379,16 +390,6 @@ impl Lanes for BatchScheduler {
 
     fn forget(&self, model: ModelId) -> bool {
         Self::forget(self, model)
-    }
-}
-
-impl Drop for BatchScheduler {
-    fn drop(&mut self) {
-        self.shared.stop_timer();
-        if let Some(timer) = self.timer.take() {
-            let _ = timer.join();
-        }
-        self.workers.take();
     }
 }
 

@@ -34,6 +34,11 @@ impl Recorded {
         Self { engine, recorder }
     }
 
+    /// Records no further. Whoever drops what this returns has the record complete where it is written.
+    pub(super) const fn end_record(&mut self) -> Option<Recorder> {
+        self.recorder.take()
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.engine.queued()
     }

@@ -118,3 +118,71 @@ async fn a_server_does_not_wait_for_what_hangs() {
     drop(scheduler);
     drop(go_on);
 }
+
+/// What the tests below need of a bench whose only execution hangs, its client gone.
+async fn hanging(
+    hang_timeout: Option<std::time::Duration>,
+) -> (BatchScheduler, Arc<LoadedModel>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let config = ModelConfig { hang_timeout, max_batch: 1, ..Default::default() };
+    let bench = bench(Setup { config, gated: true, workers: 1, ..Default::default() });
+    let client = bench.occupy();
+    let behind = bench.send(&[1.0]);
+    bench.until_queued(1).await;
+    for gone in [client, behind] {
+        gone.abort();
+        assert!(gone.await.unwrap_err().is_cancelled());
+    }
+    let Bench { scheduler, model, entered, go_on, .. } = bench;
+    let scheduler = Arc::into_inner(scheduler).expect("nobody asks any more");
+    scheduler.set_stop_grace(std::time::Duration::ZERO);
+    (scheduler, model, entered, go_on)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_goes_leaves_an_execution_behind_that_hangs() {
+    let (scheduler, model, entered, go_on) = hanging(None).await;
+    drop(scheduler);
+    assert_eq!(model.recorder.count_pending(), 0);
+    drop(model);
+    // It comes back after all: its thread ends, and then nobody has the executor.
+    go_on.send(()).unwrap();
+    assert!(entered.recv().is_err(), "what waited behind it never ran");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_goes_gives_executions_up_when_their_time_has_passed() {
+    let (scheduler, model, entered, go_on) =
+        hanging(Some(std::time::Duration::from_millis(50))).await;
+    drop(scheduler);
+    drop(model);
+    go_on.send(()).unwrap();
+    assert!(entered.recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_goes_waits_for_executions_that_have_time_left() {
+    let (scheduler, model, _entered, go_on) =
+        hanging(Some(std::time::Duration::from_secs(3600))).await;
+    let goes = std::thread::spawn(move || drop(scheduler));
+    go_on.send(()).unwrap();
+    goes.join().unwrap();
+    assert_eq!(Arc::strong_count(&model), 1, "no batch of it is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_complete_though_an_execution_hangs() {
+    let trace = replayed::Buffer::default();
+    let setup = Setup { gated: true, workers: 1, trace: Some(trace.clone()), ..Default::default() };
+    let bench = bench(setup);
+    let client = bench.occupy();
+    client.abort();
+    assert!(client.await.is_err());
+    let Bench { scheduler, go_on, .. } = bench;
+    let scheduler = Arc::into_inner(scheduler).expect("nobody asks any more");
+    scheduler.set_stop_grace(std::time::Duration::ZERO);
+    drop(scheduler);
+    let written = lock(&trace.0).clone();
+    let replayed = crate::trace::replay::replay(&*written, |_| ()).unwrap();
+    assert_eq!((replayed.arrived, replayed.complete), (1, true));
+    drop(go_on);
+}
