@@ -10,7 +10,10 @@ use crate::contracts::{
     RepositoryEntry, is_shadow,
 };
 use crate::models::{DataType, ModelIo, Tensor};
-use crate::registry::{ChangeError, Lanes, LoadedModel, LookupError, Registry, RepositoryError};
+use crate::registry::{
+    ChangeError, DemandError, Lanes, LoadedModel, LookupError, ModelControl, Registry,
+    RepositoryError,
+};
 use crate::telemetry::prometheus::{self, ServerFigures};
 use crate::telemetry::{self, FailReason};
 use crate::workflow::{LiveRequest, RequestLog, SharedSink};
@@ -122,6 +125,9 @@ pub enum InferError {
     /// The model or version is not there.
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    /// It is not loaded, and was not when the request had waited for it.
+    #[error(transparent)]
+    Demand(DemandError),
     /// The request does not fit the model.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -135,6 +141,15 @@ pub enum InferError {
         /// What happened.
         source: RunError,
     },
+}
+
+impl From<DemandError> for InferError {
+    fn from(error: DemandError) -> Self {
+        match error {
+            DemandError::Lookup(error) => Self::Lookup(error),
+            error => Self::Demand(error),
+        }
+    }
 }
 
 /// Models and their scheduler, as one thing to call.
@@ -168,7 +183,7 @@ pub enum InferError {
 #[derive(Debug)]
 pub struct Service {
     clock: Clock,
-    registry: Registry,
+    registry: Arc<Registry>,
     scheduler: Arc<BatchScheduler>,
     requests: Arc<RequestLog>,
     draining: AtomicBool,
@@ -187,6 +202,7 @@ impl Service {
         let scheduler = Arc::new(scheduler);
         registry.attach(&(Arc::clone(&scheduler) as Arc<dyn Lanes>))?;
         let requests = Arc::new(RequestLog::new(clock, None));
+        let registry = Arc::new(registry);
         Ok(Self { clock, registry, scheduler, requests, draining: AtomicBool::new(false) })
     }
 
@@ -199,7 +215,9 @@ impl Service {
         self
     }
 
-    /// Runs one request. Dropping the future withdraws it.
+    /// Runs one request. Dropping the future withdraws it. A model that is not loaded is loaded first where
+    /// the registry [loads on demand](crate::registry::ModelControl::OnDemand); that is part of the request's
+    /// timeout, and needs tokio's timer.
     ///
     /// # Errors
     /// [`InferError`] names the model and what was wrong.
@@ -222,6 +240,10 @@ impl Service {
             Err(InferError::Run { source, .. }) if source.is_late() => {
                 life.expired(&source.to_string());
             }
+            Err(InferError::Demand(error)) if error.is_overload() => life.shed(&error.to_string()),
+            Err(InferError::Demand(DemandError::Late)) => {
+                life.expired(&DemandError::Late.to_string());
+            }
             Err(error) => life.failed(&error.to_string()),
         }
         result
@@ -234,13 +256,19 @@ impl Service {
         request: InferRequest,
         life: &Arc<LiveRequest>,
     ) -> Result<InferResponse, InferError> {
+        let mut asked = demand(&request.parameters);
         // Held until the answer is formed: so long nothing of it is freed.
-        let model = self.registry.find(name, version)?;
+        let is_shadow = is_shadow(&request.parameters);
+        let model = match self.registry.find(name, version) {
+            Ok(model) => model,
+            // A copy must not take room from what users ask for.
+            Err(error) if is_shadow => return Err(error.into()),
+            Err(error) => self.loaded((name, version), error, &mut asked).await?,
+        };
         let came = self.clock.now();
         model.used(came);
-        let recorder = model.recorder_of(is_shadow(&request.parameters));
+        let recorder = model.recorder_of(is_shadow);
         let _pending = recorder.pending();
-        let asked = demand(&request.parameters);
         let priority = asked.as_ref().map_or(0, |demand| demand.priority);
         let result = self.infer_on(&model, request, asked, life).await;
         // The scheduler counts what came as far as that.
@@ -248,6 +276,32 @@ impl Service {
             recorder.failed(priority, self.clock.now().since(came), FailReason::Invalid);
         }
         result
+    }
+
+    /// Waits until the model is loaded that was not found, if requests may have it loaded; that takes from the
+    /// request's timeout.
+    async fn loaded(
+        &self,
+        (name, version): (&str, Option<&str>),
+        error: LookupError,
+        asked: &mut Result<Demand, RequestError>,
+    ) -> Result<Arc<LoadedModel>, InferError> {
+        if !matches!(self.registry.control(), ModelControl::OnDemand { .. }) {
+            return Err(error.into());
+        }
+        let timeout = match (asked, error) {
+            (Ok(demand), _) => &mut demand.timeout,
+            // No model is loaded for a request that makes no sense.
+            (Err(refused), LookupError::NotReady { .. }) => return Err(refused.clone().into()),
+            (Err(_), error) => return Err(error.into()),
+        };
+        let came = self.clock.now();
+        let model = self.registry.demand(name, version, *timeout).await?;
+        if let Some(timeout) = timeout {
+            let waited = self.clock.now().since(came).into();
+            *timeout = timeout.checked_sub(waited).ok_or(DemandError::Late)?;
+        }
+        Ok(model)
     }
 
     async fn infer_on(
@@ -282,7 +336,7 @@ impl Service {
 
     /// The models it serves.
     #[must_use]
-    pub const fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
@@ -424,6 +478,7 @@ impl Service {
     /// Takes no more requests, and returns when all that it holds are answered.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.registry.close_demand();
         self.scheduler.drain().await;
     }
 }

@@ -128,6 +128,10 @@ pub struct ModelConfig {
     /// Runs each version before it takes requests, with those in the model's folder `requests` or with
     /// zeros in every size of batch. One that fails is not served.
     pub warm_up: bool,
+    /// How long the whole warm-up of a version may take. One that takes longer hangs: it is given up, and the
+    /// version is not served.
+    #[serde(with = "duration")]
+    pub warm_up_timeout: Duration,
 }
 
 impl Default for ModelConfig {
@@ -161,6 +165,7 @@ impl Default for ModelConfig {
             labels: Labels::new(),
             pinned: false,
             warm_up: true,
+            warm_up_timeout: Duration::from_secs(300),
         }
     }
 }
@@ -227,6 +232,12 @@ impl ModelConfig {
             if length == Some(Duration::ZERO) {
                 return value(key, "must be more than 0; leave it out for none");
             }
+        }
+        if self.warm_up_timeout.is_zero() {
+            return value(
+                "warm_up_timeout",
+                "must be more than 0; say warm_up = false for no warm-up",
+            );
         }
         if let Some(sizes) = &self.batch_sizes {
             check_sizes("batch_sizes", sizes)?;
@@ -346,6 +357,8 @@ mod tests {
             ("timeout = \"0\"", "timeout: must be more than 0"),
             ("target_p99 = \"0s\"", "target_p99: must be more than 0"),
             ("hang_timeout = \"0s\"", "hang_timeout: must be more than 0"),
+            ("warm_up_timeout = \"0s\"", "warm_up_timeout: must be more than 0"),
+            ("warm_up_timeout = 5", "invalid type: integer `5`"),
             ("priorities = 0", "priorities: must be 1 to 8"),
             ("priorities = 9", "priorities: must be 1 to 8"),
             ("[priority.high]", "priority.high: priorities are numbers from 0 to 7"),

@@ -90,9 +90,9 @@ pub struct RepositoryEntry {
     pub name: String,
     /// The version.
     pub version: String,
-    /// `READY` or `UNAVAILABLE`.
+    /// `READY`, `LOADING`, `UNLOADING` or `UNAVAILABLE`. One that is loaded again stays ready meanwhile.
     pub state: String,
-    /// Why it is unavailable; empty when ready.
+    /// Why it is not ready; empty when it is.
     pub reason: String,
 }
 

@@ -107,6 +107,12 @@ pub trait Executor: Send + Sync {
         self.execute(inputs)
     }
 
+    /// Bytes of memory that the model takes for as long as it is loaded, whether anything runs or not: weights,
+    /// plans, caches. `None` where it is not known; then `serve --model-memory` counts its files.
+    fn resident_memory(&self) -> Option<u64> {
+        None
+    }
+
     /// Device memory in bytes that a batch of `rows` takes, as measured when the model was loaded; `None`
     /// where it is not known.
     fn memory(&self, rows: usize) -> Option<u64> {

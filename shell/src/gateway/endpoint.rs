@@ -2,7 +2,7 @@
 
 use crate::batch_scheduler::RunError;
 use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
-use crate::registry::LookupError;
+use crate::registry::{DemandError, LookupError};
 use crate::service::{InferError, Service};
 use std::fmt;
 use std::future::Future;
@@ -74,6 +74,7 @@ impl EndpointError {
             // Overload, a server that stops, a gateway that reaches nobody; 404: it has not the model.
             Self::Status { status, .. } => matches!(status, 404 | 429 | 500 | 502 | 503 | 504),
             Self::Service(InferError::Lookup(_)) => true,
+            Self::Service(InferError::Demand(error)) => *error != DemandError::Late,
             Self::Service(InferError::Request(_)) => false,
             Self::Service(InferError::Run { source, .. }) => match source {
                 RunError::TooManyRows { .. }
@@ -112,6 +113,11 @@ impl EndpointError {
             Self::Status { status: 500..=599, .. } => Outcome::Failure,
             Self::Status { .. } => Outcome::Success,
             Self::Service(InferError::Lookup(LookupError::NotReady { .. })) => Outcome::Failure,
+            // A model that does not load speaks against it, one that is still being loaded does not.
+            Self::Service(InferError::Demand(error)) => match error {
+                DemandError::Failed { .. } if !error.is_overload() => Outcome::Failure,
+                _ => Outcome::Ignored,
+            },
             Self::Service(InferError::Run { source, .. }) => match source {
                 RunError::Execute(_) | RunError::Panicked { .. } | RunError::Hung { .. } => {
                     Outcome::Failure

@@ -2,10 +2,11 @@
 
 use super::error::{ChangeError, RepositoryError};
 use super::folder::{Found, FoundVersion, MODEL_FILE, folders, model_folder};
+use super::hanging::Cold;
 use super::loaded::{Life, LoadedModel};
 use super::places::Reserved;
-use super::table::{Entry, Leaving, MadeOf, Model, Table};
-use super::warm_up::warm_up;
+use super::room::PushesOut;
+use super::table::{Entry, Leaving, MadeOf, Model};
 use super::{ModelControl, Registry};
 use crate::concurrency::lock;
 use crate::config::{ModelConfig, Version};
@@ -16,9 +17,6 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 use tensorforge_core::machine::DeploymentState;
 
-/// How long a load waits for models that were unloaded for it to be freed.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
 /// What a version that was unloaded is said to be.
 const UNLOADED: &str = "unloaded";
 
@@ -26,13 +24,15 @@ const UNLOADED: &str = "unloaded";
 const NOT_LOADED: &str = "not loaded: nobody has asked for it";
 
 /// How a model is brought in.
-struct Manner<'a> {
+pub(super) struct Manner<'a> {
     /// Why, for the audit.
-    cause: &'a str,
-    /// Whether others may be unloaded for it.
-    pushes_out: bool,
+    pub(super) cause: &'a str,
+    /// Who is unloaded for it where there is no room.
+    pub(super) pushes_out: PushesOut,
     /// Whether versions whose files and configuration are as they were stay as they are.
-    keeps_unchanged: bool,
+    pub(super) keeps_unchanged: bool,
+    /// Whether a version is tried again while an executor of it hangs.
+    pub(super) tries_what_hangs: bool,
 }
 
 impl Registry {
@@ -45,12 +45,17 @@ impl Registry {
     /// # Errors
     /// [`ChangeError`]; what was served is served on.
     pub fn load(&self, name: &str, sent: Option<ModelConfig>) -> Result<(), ChangeError> {
-        let manner =
-            Manner { cause: "a request to load it", pushes_out: true, keeps_unchanged: false };
-        let mut leaving = self.change_on_request()?;
+        let manner = Manner {
+            cause: "a request to load it",
+            pushes_out: PushesOut::IdleFor(Duration::ZERO),
+            keeps_unchanged: false,
+            tries_what_hangs: true,
+        };
+        let _changing = self.change_on_request()?;
         let folder = model_folder(&self.root, name)?;
+        self.demands.forget(name);
         let found = Found::read(&folder, sent, &*self.adjust)?;
-        self.bring_in(&mut leaving, name, found, &manner)
+        self.bring_in(name, found, &manner)
     }
 
     /// Unloads every version of a model. New requests find it no more; those in hand are answered, and then
@@ -59,11 +64,12 @@ impl Registry {
     /// # Errors
     /// [`ChangeError`] when there is no such model, or the server takes no such requests.
     pub fn unload(&self, name: &str) -> Result<(), ChangeError> {
-        let mut leaving = self.change_on_request()?;
+        let _changing = self.change_on_request()?;
         if self.table().get(name).is_none() {
             return model_folder(&self.root, name).map(|_| ());
         }
-        self.take_out(&mut leaving, name, "a request to unload it", UNLOADED);
+        self.demands.forget(name);
+        self.take_out(name, "a request to unload it", UNLOADED);
         Ok(())
     }
 
@@ -74,9 +80,13 @@ impl Registry {
     /// # Errors
     /// [`RepositoryError`] when the folder cannot be read; then everything stays as it is.
     pub fn rescan(&self) -> Result<(), RepositoryError> {
-        let manner =
-            Manner { cause: "its folder has changed", pushes_out: false, keeps_unchanged: true };
-        let mut leaving = lock(&self.changing);
+        let manner = Manner {
+            cause: "its folder has changed",
+            pushes_out: PushesOut::Nobody,
+            keeps_unchanged: true,
+            tries_what_hangs: true,
+        };
+        let _changing = lock(&self.changing);
         let folders = folders(&self.root)?;
         for (name, folder) in &folders {
             let found = match Found::read(folder, None, &*self.adjust) {
@@ -94,23 +104,28 @@ impl Registry {
             // Not held while others are unloaded.
             drop(table);
             if is_changed && (self.control == ModelControl::None || is_loaded) {
-                self.bring_in_unasked(&mut leaving, name, found, &manner);
+                self.bring_in_unasked(name, found, &manner);
             }
         }
         let gone: Vec<String> =
             self.table().names().filter(|name| !folders.contains_key(*name)).cloned().collect();
         for name in gone {
-            self.take_out(&mut leaving, &name, "its folder is gone", UNLOADED);
-            self.replace(self.table().with(&name, None));
+            self.take_out(&name, "its folder is gone", UNLOADED);
+            self.told.forget(&name);
+            self.set(&name, None);
         }
         Ok(())
     }
 
     /// Loads what is to be there from the start.
     pub(super) fn begin(&self) -> Result<(), RepositoryError> {
-        let cause = "the server starts with it";
-        let manner = Manner { cause, pushes_out: false, keeps_unchanged: false };
-        let mut leaving = lock(&self.changing);
+        let manner = Manner {
+            cause: "the server starts with it",
+            pushes_out: PushesOut::Nobody,
+            keeps_unchanged: false,
+            tries_what_hangs: true,
+        };
+        let _changing = lock(&self.changing);
         for (name, folder) in folders(&self.root)? {
             let found = match Found::read(&folder, None, &*self.adjust) {
                 Ok(found) => found,
@@ -120,15 +135,10 @@ impl Registry {
                     continue;
                 }
             };
-            match &self.control {
-                ModelControl::Explicit(chosen)
-                    if !["*", &name].iter().any(|one| chosen.contains(*one)) =>
-                {
-                    if !found.versions.is_empty() {
-                        self.note(&name, &found, NOT_LOADED);
-                    }
-                }
-                _ => self.bring_in_unasked(&mut leaving, &name, found, &manner),
+            if self.control.begins_with(&name) {
+                self.bring_in_unasked(&name, found, &manner);
+            } else if !found.versions.is_empty() {
+                self.note(&name, &found, NOT_LOADED);
             }
         }
         Ok(())
@@ -139,13 +149,17 @@ impl Registry {
     /// # Errors
     /// [`RepositoryError`] when the folder cannot be read.
     pub fn look(&self) -> Result<(), RepositoryError> {
-        // Whoever changes the table has just looked.
-        let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
+        self.look_again_at(None)
+    }
+
+    /// The same, and looks at the versions of one that is known but not loaded.
+    pub(super) fn look_again_at(&self, known: Option<&str>) -> Result<(), RepositoryError> {
         if self.control == ModelControl::None {
             return Ok(());
         }
         for (name, folder) in folders(&self.root)? {
-            if self.table().get(&name).is_none()
+            let is_known = self.table().get(&name).is_some();
+            if (!is_known || known == Some(&name))
                 && let Ok(found) = Found::read(&folder, None, &*self.adjust)
                 && !found.versions.is_empty()
             {
@@ -155,22 +169,16 @@ impl Registry {
         Ok(())
     }
 
-    fn change_on_request(&self) -> Result<MutexGuard<'_, Vec<Leaving>>, ChangeError> {
+    fn change_on_request(&self) -> Result<MutexGuard<'_, ()>, ChangeError> {
         match self.control {
             ModelControl::None => Err(ChangeError::NotControlled),
-            ModelControl::Explicit(_) => Ok(lock(&self.changing)),
+            _ => Ok(lock(&self.changing)),
         }
     }
 
     /// Brings a model in where nobody waits to hear how that went: the index says it.
-    fn bring_in_unasked(
-        &self,
-        leaving: &mut Vec<Leaving>,
-        name: &str,
-        found: Found,
-        manner: &Manner<'_>,
-    ) {
-        match self.bring_in(leaving, name, found, manner) {
+    fn bring_in_unasked(&self, name: &str, found: Found, manner: &Manner<'_>) {
+        match self.bring_in(name, found, manner) {
             // Folders of other things may lie in a repository.
             Ok(()) | Err(ChangeError::NoVersion { .. }) => {}
             // Whoever starts a server looks at its index.
@@ -181,10 +189,10 @@ impl Registry {
         }
     }
 
-    /// Loads the versions that the model's configuration chooses, and puts them in place of those before.
-    fn bring_in(
+    /// Loads the versions that the model's configuration chooses, and puts them in place of those before. For
+    /// whoever holds `changing`.
+    pub(super) fn bring_in(
         &self,
-        leaving: &mut Vec<Leaving>,
         name: &str,
         found: Found,
         manner: &Manner<'_>,
@@ -193,7 +201,7 @@ impl Registry {
             return Err(ChangeError::NoVersion { name: name.to_owned() });
         }
         let refused = |error: ChangeError, reason: &str| {
-            self.note(name, &found, reason);
+            self.put_reason(name, &found, reason);
             Err(error)
         };
         let config = match &found.config {
@@ -217,9 +225,13 @@ impl Registry {
             before.versions.get(version)?.ready().filter(|_| unchanged).cloned()
         };
         let to_load = |version: &&Version| stays(version).is_none();
-        let bytes = |version| found.versions.get(version).map_or(0, |found| found.stamp.bytes());
+        let _loading = self.underway.begin(name, chosen.iter().filter(to_load));
+        let bytes = |version: &Version| {
+            let found = found.versions.get(version);
+            found.map_or(0, |found| self.told.estimate((name, &version.to_string()), found))
+        };
         let needs = chosen.iter().filter(to_load).map(bytes).fold(0, u64::saturating_add);
-        let mut reserved = match self.make_room(leaving, name, needs, manner.pushes_out) {
+        let mut reserved = match self.make_room(name, needs, manner.pushes_out) {
             Ok(reserved) => reserved,
             Err(error) => {
                 let reason = error.to_string();
@@ -227,12 +239,12 @@ impl Registry {
             }
         };
         let (mut versions, mut failed) = (BTreeMap::new(), Vec::new());
-        for version in chosen {
+        for version in chosen.iter().cloned() {
             let loaded = match (stays(&version), found.versions.get(&version)) {
                 (Some(as_it_was), _) => Ok(as_it_was),
                 (None, Some(folder)) => {
                     let of = (name, &version, folder);
-                    self.bring_in_version(of, &found.folder, &config, &mut reserved, manner.cause)
+                    self.bring_in_version(of, &found.folder, &config, &mut reserved, manner)
                 }
                 (None, None) => Err("there is no such folder, though `versions` names it".into()),
             };
@@ -253,7 +265,7 @@ impl Registry {
         drop(reserved);
         let made_of = Some(made_of(&found));
         let model = Model { versions, labels: config.labels, made_of };
-        self.put(leaving, name, model, "another is served in its place");
+        self.put(name, model, "another is served in its place");
         if failed.is_empty() {
             Ok(())
         } else {
@@ -268,42 +280,48 @@ impl Registry {
         model_folder: &Path,
         config: &ModelConfig,
         reserved: &mut Reserved,
-        cause: &str,
+        &Manner { cause, pushes_out, tries_what_hangs, .. }: &Manner<'_>,
     ) -> Result<Arc<LoadedModel>, String> {
         let places = &self.places;
         let entity = format!("{name}/{version}");
+        if !tries_what_hangs && places.is_hanging(&entity) {
+            return Err("an execution of its last warm-up hangs still".into());
+        }
+        let number = version.to_string();
         let mut life = Life::default();
         let mut go = |to, cause: &str| {
             life.go(to, &entity, cause, places.clock.now(), &*places.sink);
+            self.underway.reached(name, version, to);
         };
         go(DeploymentState::Validating, cause);
         let mut loaded = || -> Result<_, String> {
-            let holding = places.hold(reserved, found.stamp.bytes()).ok_or_else(|| {
+            let bytes = self.told.estimate((name, &number), found);
+            let holding = places.hold(reserved, bytes).ok_or_else(|| {
                 format!("{} model versions are loaded already, and no more fit", super::MAX_MODELS)
             })?;
             let load = || (self.loader)(&found.folder.join(MODEL_FILE), config);
             let executor = caught(load)?.map_err(|error| error.to_string())?;
             Ok((holding, executor))
         };
-        let (holding, executor) = match loaded() {
-            Ok(loaded) => loaded,
-            Err(reason) => {
-                go(DeploymentState::Registered, &reason);
-                return Err(reason);
-            }
-        };
+        let (holding, executor) = loaded().inspect_err(|reason| {
+            go(DeploymentState::Registered, reason);
+        })?;
         go(DeploymentState::Staging, "loaded");
-        if config.warm_up {
-            let requests = model_folder.join("requests");
-            let run = || warm_up(&*executor, config, &requests);
-            match caught(run).and_then(|warm| warm) {
-                Ok(runs) => tracing::debug!(model = entity, runs, "warmed up"),
-                Err(reason) => {
-                    go(DeploymentState::Registered, &reason);
-                    return Err(reason);
-                }
+        let warm = || -> Result<_, String> {
+            let mut holding = holding;
+            if config.warm_up {
+                let (requests, executor) = (model_folder.join("requests"), &executor);
+                let cold = Cold { entity: &entity, executor, config, requests };
+                holding = cold.warmed_up(holding)?;
             }
-        }
+            if let Some(told) = caught(|| executor.resident_memory())? {
+                self.fit((name, &number), found, (&mut holding, told), pushes_out)?;
+            }
+            Ok(holding)
+        };
+        let holding = warm().inspect_err(|reason| {
+            go(DeploymentState::Registered, reason);
+        })?;
         let named = (name.to_owned(), version.clone());
         let now = places.clock.now();
         let place = (life, holding);
@@ -322,21 +340,24 @@ impl Registry {
     }
 
     /// Puts a model in its place. What was there and is no more takes no further requests.
-    fn put(&self, leaving: &mut Vec<Leaving>, name: &str, model: Model, cause: &str) {
+    fn put(&self, name: &str, model: Model, cause: &str) {
         let table = self.table();
         let stays = |old: &&Arc<LoadedModel>| !model.ready().any(|new| Arc::ptr_eq(new, old));
         let before = table.get(name).map(|model| model.ready().filter(stays).cloned().collect());
         let before: Vec<Arc<LoadedModel>> = before.unwrap_or_default();
-        self.replace(table.with(name, Some(model)));
-        leaving.retain(Leaving::is_held);
+        // First, so that the index misses none of them.
+        let mut leaving = lock(&self.leaving);
+        leaving.retain(|leaving| leaving.is_held(&self.places));
+        leaving.extend(before.iter().map(Leaving::of));
+        drop(leaving);
+        self.set(name, Some(model));
         for old in &before {
             old.go(DeploymentState::Deprecated, cause);
-            leaving.push(Leaving::of(old));
         }
     }
 
     /// Unloads what there is of a model, for the `cause`; it stays in the index with a reason.
-    fn take_out(&self, leaving: &mut Vec<Leaving>, name: &str, cause: &str, reason: &str) {
+    pub(super) fn take_out(&self, name: &str, cause: &str, reason: &str) {
         let table = self.table();
         let Some(before) = table.get(name) else { return };
         let out = |entry: &Entry| match entry {
@@ -346,91 +367,45 @@ impl Registry {
         let versions = before.versions.iter().map(|(version, entry)| (version.clone(), out(entry)));
         let labels = before.labels.clone();
         let model = Model { versions: versions.collect(), labels, made_of: None };
-        self.put(leaving, name, model, cause);
+        self.put(name, model, cause);
+    }
+
+    /// Makes known what there is of a model that is not loaded. One that is stays as it is.
+    fn note(&self, name: &str, found: &Found, reason: &str) {
+        self.set_by(name, |before| {
+            if before.is_some_and(|model| model.ready().next().is_some()) {
+                return None;
+            }
+            let known = |version: &Version| before?.versions.get(version);
+            let entry = |version: &Version| {
+                known(version).cloned().unwrap_or_else(|| Entry::NotReady(reason.to_owned()))
+            };
+            let versions = found.versions.keys();
+            let versions = versions.map(|version| (version.clone(), entry(version))).collect();
+            let labels = match &found.config {
+                Ok(config) => config.labels.clone(),
+                Err(_) => before.map(|model| model.labels.clone()).unwrap_or_default(),
+            };
+            Some(Model { versions, labels, made_of: Some(made_of(found)) })
+        });
     }
 
     /// Notes why the versions of a model cannot run, but for those that do already.
-    fn note(&self, name: &str, found: &Found, reason: &str) {
-        let table = self.table();
-        let before = table.get(name);
-        let entry = |version: &Version| {
-            let served = before.and_then(|model| model.versions.get(version)?.ready());
-            let reason = || Entry::NotReady(reason.to_owned());
-            (version.clone(), served.map_or_else(reason, |model| Entry::Ready(Arc::clone(model))))
-        };
-        let there = found.versions.keys();
-        let served = before.into_iter().flat_map(|model| model.ready().map(|model| &model.version));
-        let versions = there.chain(served).map(entry).collect();
-        let labels = before.map(|model| model.labels.clone()).unwrap_or_default();
-        let model = Model { versions, labels, made_of: Some(made_of(found)) };
-        self.replace(table.with(name, Some(model)));
+    fn put_reason(&self, name: &str, found: &Found, reason: &str) {
+        self.set_by(name, |before| {
+            let entry = |version: &Version| {
+                let served = before.and_then(|model| model.versions.get(version)?.ready());
+                let reason = || Entry::NotReady(reason.to_owned());
+                let entry = served.map_or_else(reason, |model| Entry::Ready(Arc::clone(model)));
+                (version.clone(), entry)
+            };
+            let served = before.into_iter().flat_map(|model| model.ready());
+            let served = served.map(|model| &model.version);
+            let versions = found.versions.keys().chain(served).map(entry).collect();
+            let labels = before.map(|model| model.labels.clone()).unwrap_or_default();
+            Some(Model { versions, labels, made_of: Some(made_of(found)) })
+        });
     }
-
-    /// Sets memory aside for a model, and if it may, unloads others for it: all that are needed, or none.
-    fn make_room(
-        &self,
-        leaving: &mut Vec<Leaving>,
-        name: &str,
-        needs: u64,
-        pushes_out: bool,
-    ) -> Result<Reserved, ChangeError> {
-        if let Some(reserved) = self.places.reserve(needs) {
-            return Ok(reserved);
-        }
-        let (limit, held) = (self.places.limit.unwrap_or(u64::MAX), self.places.bytes());
-        let no_memory = |reason: &str| {
-            let (name, reason) = (name.to_owned(), reason.to_owned());
-            Err(ChangeError::NoMemory { name, needs, limit, held, reason })
-        };
-        if needs > limit {
-            return no_memory("it would not fit alone");
-        }
-        if !pushes_out {
-            return no_memory("none is unloaded for it without being asked to");
-        }
-        let table = self.table();
-        let loaded: u64 = table.ready().map(|model| model.bytes()).sum();
-        let mut missing = loaded.saturating_add(needs).saturating_sub(limit);
-        let mut victims = Vec::new();
-        for (victim, bytes) in idle_longest_first(&table, name) {
-            if missing == 0 {
-                break;
-            }
-            missing = missing.saturating_sub(bytes);
-            victims.push(victim);
-        }
-        if missing > 0 {
-            return no_memory("all others are pinned or in use, or would not make enough room");
-        }
-        drop(table);
-        for victim in victims {
-            tracing::info!(model = victim, "unloaded to make room for {name}");
-            let cause = format!("room for {name}");
-            let reason = format!("unloaded to make room for {name}");
-            self.take_out(leaving, &victim, &cause, &reason);
-        }
-        match self.places.reserve_within(needs, LONGEST_WAIT) {
-            Some(reserved) => Ok(reserved),
-            None => no_memory("what was unloaded is not free yet: its last requests still run"),
-        }
-    }
-}
-
-/// The models other than `name` that may be unloaded, each with its bytes: the longest unused first.
-fn idle_longest_first(table: &Table, name: &str) -> Vec<(String, u64)> {
-    let mut idle: Vec<_> = table
-        .models()
-        .filter(|(other, _)| *other != name)
-        .filter_map(|(other, model)| {
-            let is_idle =
-                |model: &Arc<LoadedModel>| !model.config.pinned && model.count_pending() == 0;
-            let last_used = model.ready().map(|model| (model.last_used(), model.serial())).max()?;
-            let bytes = model.ready().map(|model| model.bytes()).sum::<u64>();
-            model.ready().all(is_idle).then(|| (last_used, other.clone(), bytes))
-        })
-        .collect();
-    idle.sort();
-    idle.into_iter().map(|(_, name, bytes)| (name, bytes)).collect()
 }
 
 fn made_of(found: &Found) -> MadeOf {
@@ -440,7 +415,7 @@ fn made_of(found: &Found) -> MadeOf {
 }
 
 /// Loaders and executors are third-party code: a panic there is one model's failure.
-fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+pub(super) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

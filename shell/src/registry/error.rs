@@ -2,6 +2,8 @@
 
 use crate::config::Version;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Why the repository cannot be read at all.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -70,7 +72,7 @@ pub enum ChangeError {
     /// The server takes no such requests.
     #[error(
         "models are not loaded or unloaded on request here: the server runs with \
-         --model-control none; start it with --model-control explicit"
+         --model-control none; start it with --model-control explicit or on-demand"
     )]
     NotControlled,
     /// The server is about to stop.
@@ -111,6 +113,14 @@ pub enum ChangeError {
         /// Each version that failed, and why.
         versions: Vec<(Version, String)>,
     },
+    /// What was called to load it, which is not the server's own, panicked.
+    #[error("model '{name}' did not load: {message}")]
+    Panicked {
+        /// The model.
+        name: String,
+        /// The panic's message.
+        message: String,
+    },
     /// There is not enough memory, and nothing to unload for it.
     #[error(
         "no memory for model '{name}': it takes {needs} of {limit} bytes (--model-memory), {held} are held, and {reason}"
@@ -127,6 +137,53 @@ pub enum ChangeError {
         /// Why no more of these could be unloaded.
         reason: String,
     },
+}
+
+/// Why a request got no model that is loaded when requests ask for it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemandError {
+    /// There is no such model or version, or it is not loaded on demand.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// It did not load. It is not tried again for a while: until then, this is the answer.
+    #[error("{error}")]
+    Failed {
+        /// Why.
+        error: Arc<ChangeError>,
+        /// When it may be tried again.
+        retry_after: Duration,
+    },
+    /// The request's own timeout passed before it was loaded. It is loaded all the same.
+    #[error("the request's timeout passed while its model was loaded")]
+    Late,
+    /// It took longer than requests wait for that. It is loaded all the same.
+    #[error("the model is being loaded, and was not ready within {after:?}")]
+    StillLoading {
+        /// How long requests wait.
+        after: Duration,
+    },
+    /// So many requests wait for it already that no more may.
+    #[error("{most} requests wait already for the model to be loaded")]
+    TooManyWaiting {
+        /// How many may.
+        most: usize,
+    },
+    /// The server is about to stop.
+    #[error("the server is draining, and loads no models")]
+    Draining,
+}
+
+impl DemandError {
+    /// Whether another time, or another server, may do better though nothing is wrong with the model.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        match self {
+            Self::StillLoading { .. } | Self::TooManyWaiting { .. } | Self::Draining => true,
+            Self::Failed { error, .. } => matches!(**error, ChangeError::NoMemory { .. }),
+            Self::Lookup(_) | Self::Late => false,
+        }
+    }
 }
 
 fn failures(versions: &[(Version, String)]) -> String {

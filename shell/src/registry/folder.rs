@@ -119,14 +119,18 @@ fn join_labels(mut labels: Labels, more: Labels) -> Result<Labels, ConfigError> 
     Ok(labels)
 }
 
+/// Whether a model may have that name: it leads nowhere else, and to no hidden folder.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', '\0']) && !name.starts_with('.')
+}
+
 /// The folder of one model.
 ///
 /// # Errors
 /// [`ChangeError::BadName`] for a name that could lead elsewhere; [`LookupError::UnknownModel`] with
 /// the models there are.
 pub(super) fn model_folder(root: &Path, name: &str) -> Result<PathBuf, ChangeError> {
-    let leads_elsewhere = name.contains(['/', '\\', '\0']) || name.starts_with('.');
-    if name.is_empty() || leads_elsewhere {
+    if !is_name(name) {
         return Err(ChangeError::BadName { name: name.to_owned() });
     }
     let mut all = folders(root)?;

@@ -34,6 +34,7 @@ pub struct LoadedModel {
     pub executor: Arc<dyn Executor>,
     /// When a request last came for it, in nanoseconds.
     last_used: AtomicU64,
+    loaded_at: Instant,
     place: Option<Place>,
 }
 
@@ -56,6 +57,7 @@ impl LoadedModel {
             copies: OnceLock::new(),
             executor,
             last_used: AtomicU64::new(0),
+            loaded_at: Instant::ZERO,
             place: None,
         }
     }
@@ -75,6 +77,7 @@ impl LoadedModel {
         Self {
             recorder: ModelRecorder::since(now),
             last_used: AtomicU64::new(now.as_nanos()),
+            loaded_at: now,
             place: Some(Place { freer, left: Some(Box::new(left)) }),
             ..Self::new(name, version, id, own, config)
         }
@@ -117,7 +120,14 @@ impl LoadedModel {
         Instant::from_nanos(self.last_used.load(Ordering::Relaxed))
     }
 
-    /// Bytes of its files; in memory it takes about as many. 0 for one that no registry keeps.
+    /// When it was loaded; the beginning of time for one that no registry keeps.
+    #[must_use]
+    pub const fn loaded_at(&self) -> Instant {
+        self.loaded_at
+    }
+
+    /// Bytes of memory that it counts for: what its executor says, or else those of its files. 0 for one that
+    /// no registry keeps.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.left().map_or(0, |left| left.holding.bytes())

@@ -17,16 +17,31 @@
 //! that does not load or fails while it is warmed up goes back to *registered*.
 //!
 //! # Memory
-//! With [`RegistryOptions::memory`] the bytes of all models' files are bounded. A model that is loaded on request
-//! may push out others: those that nobody has a request of, are not `pinned`, and were used the longest time
-//! ago, each with all of its versions.
+//! With [`RegistryOptions::memory`] the bytes of all models are bounded: those that an executor
+//! [says](crate::device::Executor::resident_memory) it takes, or else those of the model's files. A model that
+//! is loaded on request may push out others: those that nobody has a request of, are not `pinned`, and were
+//! used the longest time ago, each with all of its versions.
+//!
+//! # On demand
+//! With [`ModelControl::OnDemand`], [`Registry::demand`] loads what a request asks for and is not loaded.
+//! Requests for one model share one load, wait for it as long as they like and at most
+//! [`DemandLimits::longest_wait`], and hear why it failed; who gives up waiting ends nothing. What failed is not
+//! tried again for a while, which doubles from [`DemandLimits::back_off`] up to a minute. Loads are one at a
+//! time. A model that has come this way stays for [`DemandLimits::min_stay`] at least before another one pushes
+//! it out, so two that do not fit together take turns no faster than that; where nobody may go, the request is
+//! refused at once. Names that no folder has cost a look-up in memory: the folder is listed for all of them
+//! together, and at most once in [`DemandLimits::look_every`].
 
 mod change;
 mod error;
 mod folder;
+mod hanging;
 mod loaded;
+mod on_demand;
 mod places;
+mod room;
 mod table;
+mod underway;
 mod warm_up;
 
 #[cfg(test)]
@@ -34,8 +49,9 @@ mod warm_up;
 mod routing;
 
 pub use crate::config::Version;
-pub use error::{ChangeError, LookupError, RepositoryError};
+pub use error::{ChangeError, DemandError, LookupError, RepositoryError};
 pub use loaded::LoadedModel;
+pub use on_demand::DemandLimits;
 pub use places::MAX_MODELS;
 
 use crate::clock::Clock;
@@ -45,15 +61,19 @@ use crate::contracts::RepositoryEntry;
 use crate::device::{Executor, LoadError};
 use crate::workflow::SharedSink;
 use loaded::Left;
+use on_demand::Demands;
 use places::Places;
+use room::Told;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use table::{Leaving, Table};
+use table::{Leaving, Model, Table};
 use tensorforge_core::ModelId;
 use tensorforge_core::batch::LaneError;
+use tensorforge_core::machine::DeploymentState;
+use underway::Underway;
 
 /// Turns a model file into something that runs. The seam between the registry and devices.
 pub type Loader = dyn Fn(&Path, &ModelConfig) -> Result<Arc<dyn Executor>, LoadError> + Send + Sync;
@@ -83,6 +103,26 @@ pub enum ModelControl {
     None,
     /// Those who ask for it. At the start these are loaded, whichever are there; all if `*` is among them.
     Explicit(BTreeSet<String>),
+    /// As [`Explicit`](Self::Explicit), and requests besides: one for a model of which nothing is loaded loads
+    /// it. What is loaded stays as it is, until it is loaded by name or pushed out.
+    OnDemand {
+        /// Loaded at the start, whichever are there; all if `*` is among them.
+        at_start: BTreeSet<String>,
+        /// What holds requests and models to reason.
+        limits: DemandLimits,
+    },
+}
+
+impl ModelControl {
+    /// Whether a model is loaded at the start.
+    fn begins_with(&self, name: &str) -> bool {
+        match self {
+            Self::None => true,
+            Self::Explicit(chosen) | Self::OnDemand { at_start: chosen, .. } => {
+                chosen.contains("*") || chosen.contains(name)
+            }
+        }
+    }
 }
 
 /// How a repository is kept.
@@ -90,7 +130,7 @@ pub enum ModelControl {
 pub struct RegistryOptions {
     /// Who decides which models are loaded.
     pub control: ModelControl,
-    /// Bytes that the files of all loaded models may have together.
+    /// Bytes that all loaded models may take together.
     pub memory: Option<u64>,
     /// The clock of the audit and of last use.
     pub clock: Clock,
@@ -126,8 +166,14 @@ pub struct Registry {
     freer: Sender<Left>,
     /// Held to read or replace the pointer only.
     table: RwLock<Arc<Table>>,
-    /// Held by whoever changes the table: one at a time.
-    changing: Mutex<Vec<Leaving>>,
+    /// Held while another table is made of the one that is there.
+    replacing: Mutex<()>,
+    /// Held by whoever loads or unloads: one at a time, for as long as that takes.
+    changing: Mutex<()>,
+    leaving: Mutex<Vec<Leaving>>,
+    underway: Underway,
+    told: Told,
+    demands: Demands,
 }
 
 impl Registry {
@@ -188,7 +234,12 @@ impl Registry {
             places: Arc::new(Places::new(options.clock, sink, options.memory)),
             freer,
             table: RwLock::default(),
+            replacing: Mutex::default(),
             changing: Mutex::default(),
+            leaving: Mutex::default(),
+            underway: Underway::default(),
+            told: Told::default(),
+            demands: Demands::default(),
         })
     }
 
@@ -208,7 +259,22 @@ impl Registry {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another table in its place. Give it the old one's place only while `changing` is held.
+    /// Puts a model into the table, or takes it out.
+    fn set(&self, name: &str, model: Option<Model>) {
+        let _alone = lock(&self.replacing);
+        self.replace(self.table().with(name, model));
+    }
+
+    /// Puts what `make` makes of a model in its place, if anything.
+    fn set_by(&self, name: &str, make: impl FnOnce(Option<&Model>) -> Option<Model>) {
+        let _alone = lock(&self.replacing);
+        let table = self.table();
+        if let Some(model) = make(table.get(name).map(|model| &**model)) {
+            self.replace(table.with(name, Some(model)));
+        }
+    }
+
+    /// Puts another table in its place: the only place where that happens. For whoever holds `replacing`.
     fn replace(&self, table: Table) {
         let mut place = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *place, Arc::new(table));
@@ -242,7 +308,9 @@ impl Registry {
     /// [`LookupError`] says which part is unknown, or why it cannot run.
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Arc<LoadedModel>, LookupError> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.find(name, version).cloned()
+        let found = table.find(name, version).cloned();
+        drop(table);
+        found.map_err(|error| self.underway.explain(error))
     }
 
     /// The versions of a model that can run, oldest first.
@@ -256,23 +324,30 @@ impl Registry {
     /// Every version that can run, and those that are unloaded and have requests in hand.
     #[must_use]
     pub fn held(&self) -> Vec<Arc<LoadedModel>> {
-        // Locked briefly unless a model is being loaded: then those that are leaving can wait.
-        let leaving = self
-            .changing
-            .try_lock()
-            .map(|leaving| leaving.iter().filter_map(Leaving::model).collect::<Vec<_>>());
+        let leaving: Vec<_> = lock(&self.leaving).iter().filter_map(Leaving::model).collect();
         let mut models = self.ready();
-        models.extend(leaving.unwrap_or_default());
+        models.extend(leaving);
         models
     }
 
     /// Every version of every model that the registry has come upon, ready or not.
     #[must_use]
     pub fn index(&self) -> Vec<RepositoryEntry> {
-        match self.changing.try_lock() {
-            Ok(leaving) => self.table().index(&leaving),
-            Err(_) => self.table().index(&[]),
+        // In this order: what has come meanwhile is in the table, and what has gone is among the leaving.
+        let mut underway = self.underway.now();
+        let table = self.table();
+        for name in self.demands.waiting() {
+            if let Some(model) = table.get(&name) {
+                let versions = model.versions.keys();
+                let waits = |version: &Version| (version.clone(), DeploymentState::Registered);
+                underway.entry(name).or_insert_with(|| versions.map(waits).collect());
+            }
         }
+        let leaving = lock(&self.leaving);
+        let is_leaving = |name: &str, version: &Version| {
+            leaving.iter().any(|one| one.is(name, version) && one.is_held(&self.places))
+        };
+        table.index(&underway, is_leaving)
     }
 }
 

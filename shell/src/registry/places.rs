@@ -6,7 +6,7 @@ use super::loaded::Left;
 use crate::clock::Clock;
 use crate::concurrency::lock;
 use crate::workflow::SharedSink;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -39,8 +39,10 @@ struct Held {
     /// Numbers that were given back while something of theirs was in hand.
     stuck: Vec<u32>,
     bytes: u64,
-    /// Models that are not freed yet.
-    models: usize,
+    /// How many executors of a version hang, by `NAME/VERSION`.
+    hanging: BTreeMap<String, u32>,
+    /// The bytes of models that are not freed yet, by serial number.
+    models: BTreeMap<u64, u64>,
     /// The serial number of the next model.
     next_serial: u64,
 }
@@ -84,9 +86,9 @@ impl Places {
         let number = self.take_number()?;
         let bytes = reserved.part(bytes);
         let mut held = lock(&self.held);
-        held.models += 1;
         held.next_serial += 1;
         let serial = held.next_serial - 1;
+        held.models.insert(serial, bytes);
         Some(Holding { places: Arc::clone(self), number, serial, bytes })
     }
 
@@ -120,10 +122,43 @@ impl Places {
         lock(&self.held).bytes
     }
 
+    /// Bytes that are held, but for those of the models with these serial numbers.
+    pub(super) fn bytes_without(&self, serials: impl Iterator<Item = u64>) -> u64 {
+        let held = lock(&self.held);
+        let theirs = serials.filter_map(|serial| held.models.get(&serial));
+        held.bytes.saturating_sub(theirs.sum())
+    }
+
+    /// Whether the model of that serial number is not freed yet.
+    pub(super) fn holds(&self, serial: u64) -> bool {
+        lock(&self.held).models.contains_key(&serial)
+    }
+
+    /// An executor of a version hangs.
+    pub(super) fn hangs(&self, entity: &str) {
+        *lock(&self.held).hanging.entry(entity.to_owned()).or_default() += 1;
+    }
+
+    /// It hangs no more.
+    pub(super) fn came_back(&self, entity: &str) {
+        let mut held = lock(&self.held);
+        if let Some(count) = held.hanging.get_mut(entity) {
+            *count -= 1;
+            if *count == 0 {
+                held.hanging.remove(entity);
+            }
+        }
+    }
+
+    /// Whether an executor of that version hangs.
+    pub(super) fn is_hanging(&self, entity: &str) -> bool {
+        lock(&self.held).hanging.contains_key(entity)
+    }
+
     /// Waits until no more than `models` are held.
     #[cfg(test)]
     pub(super) fn until_held(&self, models: usize) {
-        let held = self.given_back.wait_while(lock(&self.held), |held| held.models > models);
+        let held = self.given_back.wait_while(lock(&self.held), |held| held.models.len() > models);
         drop(held.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -175,6 +210,16 @@ impl Holding {
     pub(super) const fn serial(&self) -> u64 {
         self.serial
     }
+
+    /// Holds `bytes` from now on: what it lacks comes out of `room`, what it has too much is free.
+    pub(super) fn resize(&mut self, bytes: u64, mut room: Reserved) {
+        let before = self.bytes;
+        self.bytes = bytes.min(before.saturating_add(room.part(bytes.saturating_sub(before))));
+        self.places.give_back(|held| {
+            held.bytes = held.bytes.saturating_sub(before.saturating_sub(self.bytes));
+            held.models.insert(self.serial, self.bytes);
+        });
+    }
 }
 
 impl Drop for Holding {
@@ -191,7 +236,7 @@ impl Drop for Holding {
                 held.stuck.push(self.number);
             }
             held.bytes = held.bytes.saturating_sub(self.bytes);
-            held.models = held.models.saturating_sub(1);
+            held.models.remove(&self.serial);
         });
     }
 }

@@ -3,10 +3,15 @@
 use super::error::LookupError;
 use super::folder::Stamp;
 use super::loaded::LoadedModel;
+use super::places::Places;
+use super::underway::{Versions, words};
 use crate::config::{Labels, ModelConfig, Version};
 use crate::contracts::RepositoryEntry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
+
+/// What the index says of a version that is unloaded and not freed yet.
+const LEAVING: &str = "the requests in hand are answered, then it is freed";
 
 /// The models by name.
 #[derive(Clone, Default)]
@@ -48,6 +53,38 @@ impl Model {
     /// Its versions that can run, oldest first.
     pub(super) fn ready(&self) -> impl DoubleEndedIterator<Item = &Arc<LoadedModel>> {
         self.versions.values().filter_map(Entry::ready)
+    }
+
+    /// Whether there is such a version or label, if one is named.
+    pub(super) fn knows(&self, version: Option<&str>) -> bool {
+        version.is_none_or(|version| {
+            let number = version.parse().ok();
+            number.is_some_and(|number: Version| self.versions.contains_key(&number))
+                || self.labels.contains_key(version)
+        })
+    }
+
+    /// The version of that number or label, or the highest that can run. O(log versions).
+    pub(super) fn find(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<&Arc<LoadedModel>, LookupError> {
+        let entry = match version {
+            Some(version) => self.entry(name, version)?,
+            None => match self.ready().next_back() {
+                Some(newest) => return Ok(newest),
+                None => self.versions.values().next_back().ok_or_else(|| {
+                    LookupError::NotReady { name: name.to_owned(), reason: "no version".into() }
+                })?,
+            },
+        };
+        match entry {
+            Entry::Ready(model) => Ok(model),
+            Entry::NotReady(reason) => {
+                Err(LookupError::NotReady { name: name.to_owned(), reason: reason.clone() })
+            }
+        }
     }
 
     /// The version of that number or label.
@@ -106,22 +143,7 @@ impl Table {
         name: &str,
         version: Option<&str>,
     ) -> Result<&Arc<LoadedModel>, LookupError> {
-        let model = self.model(name)?;
-        let entry = match version {
-            Some(version) => model.entry(name, version)?,
-            None => match model.ready().next_back() {
-                Some(newest) => return Ok(newest),
-                None => model.versions.values().next_back().ok_or_else(|| {
-                    LookupError::NotReady { name: name.to_owned(), reason: "no version".into() }
-                })?,
-            },
-        };
-        match entry {
-            Entry::Ready(model) => Ok(model),
-            Entry::NotReady(reason) => {
-                Err(LookupError::NotReady { name: name.to_owned(), reason: reason.clone() })
-            }
-        }
+        self.model(name)?.find(name, version)
     }
 
     pub(super) fn model(&self, name: &str) -> Result<&Model, LookupError> {
@@ -131,49 +153,65 @@ impl Table {
         })
     }
 
-    /// A line for each version of each model. `leaving` are those that are unloaded and not freed yet.
-    pub(super) fn index(&self, leaving: &[Leaving]) -> Vec<RepositoryEntry> {
-        let line = |name: &str, version: &Version, entry: &Entry| {
-            let is_leaving = |leaving: &Leaving| leaving.is_held() && leaving.is(name, version);
-            let (state, reason) = match entry {
-                Entry::Ready(_) => ("READY", String::new()),
-                Entry::NotReady(_) if leaving.iter().any(is_leaving) => {
-                    ("UNLOADING", "the requests in hand are being answered".into())
-                }
-                Entry::NotReady(reason) => ("UNAVAILABLE", reason.clone()),
+    /// A line for each version of each model. `underway` are those that are being loaded, and `is_leaving`
+    /// says which are unloaded and not freed yet.
+    pub(super) fn index(
+        &self,
+        underway: &BTreeMap<String, Versions>,
+        is_leaving: impl Fn(&str, &Version) -> bool,
+    ) -> Vec<RepositoryEntry> {
+        let none = (Arc::default(), Versions::new());
+        let names: BTreeSet<&String> = self.0.keys().chain(underway.keys()).collect();
+        let lines = names.into_iter().flat_map(|name| {
+            let model = self.0.get(name).unwrap_or(&none.0);
+            let loading = underway.get(name).unwrap_or(&none.1);
+            let versions: BTreeSet<&Version> =
+                model.versions.keys().chain(loading.keys()).collect();
+            let line = |version: &Version| {
+                let (state, reason) = match (model.versions.get(version), loading.get(version)) {
+                    (Some(Entry::Ready(_)), _) => ("READY", String::new()),
+                    (_, Some(&state)) => ("LOADING", words(state).into()),
+                    _ if is_leaving(name, version) => ("UNLOADING", LEAVING.into()),
+                    (Some(Entry::NotReady(reason)), None) => ("UNAVAILABLE", reason.clone()),
+                    (None, None) => ("UNAVAILABLE", String::new()),
+                };
+                let (name, version) = (name.clone(), version.to_string());
+                RepositoryEntry { name, version, state: state.to_owned(), reason }
             };
-            let (name, version) = (name.to_owned(), version.to_string());
-            RepositoryEntry { name, version, state: state.to_owned(), reason }
-        };
-        let lines = self.0.iter().flat_map(|(name, model)| {
-            model.versions.iter().map(move |(version, entry)| line(name, version, entry))
+            versions.into_iter().map(line).collect::<Vec<_>>()
         });
         lines.collect()
     }
 }
 
-/// A version that is no longer found, but may have requests in hand.
+/// A version that is no longer found, but may have requests in hand or not be freed yet.
 pub(super) struct Leaving {
     name: String,
     version: Version,
+    serial: u64,
     model: Weak<LoadedModel>,
 }
 
 impl Leaving {
     pub(super) fn of(model: &Arc<LoadedModel>) -> Self {
         let (name, version) = (model.name.clone(), model.version.clone());
-        Self { name, version, model: Arc::downgrade(model) }
+        Self { name, version, serial: model.serial(), model: Arc::downgrade(model) }
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.model.strong_count() > 0
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
     }
 
+    pub(super) fn is_held(&self, places: &Places) -> bool {
+        places.holds(self.serial)
+    }
+
+    /// The model, while it has requests in hand.
     pub(super) fn model(&self) -> Option<Arc<LoadedModel>> {
         self.model.upgrade()
     }
 
-    fn is(&self, name: &str, version: &Version) -> bool {
+    pub(super) fn is(&self, name: &str, version: &Version) -> bool {
         self.name == name && self.version == *version
     }
 }

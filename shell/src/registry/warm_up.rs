@@ -1,5 +1,6 @@
 //! The first runs of a version, before it takes requests.
 
+use super::hanging::Doing;
 use crate::config::ModelConfig;
 use crate::contracts::{InferRequest, rest};
 use crate::device::{ExecuteError, Executor};
@@ -14,7 +15,8 @@ const MOST_REQUESTS: usize = 16;
 const MOST_ZEROS: usize = 256 << 20;
 
 /// Runs `executor` once for each ready-made request in `requests` that fits it; where there is none, with
-/// zeros in every size of batch that it has ready, sizes that the model leaves open being 1.
+/// zeros in every size of batch that it has ready, sizes that the model leaves open being 1. `doing` is told
+/// of each run before it begins.
 ///
 /// Returns how often it ran.
 ///
@@ -25,18 +27,24 @@ pub(super) fn warm_up(
     executor: &dyn Executor,
     config: &ModelConfig,
     requests: &Path,
+    doing: &Doing,
 ) -> Result<usize, String> {
     let mut runs = 0;
     for (file, inputs) in ready_made(executor.io(), requests) {
+        doing.is(file.display().to_string());
         run(executor, &inputs).map_err(|error| {
             format!("it failed on {} while it was warmed up: {error}", file.display())
         })?;
         runs += 1;
     }
-    if runs > 0 { Ok(runs) } else { with_zeros(executor, config) }
+    if runs > 0 { Ok(runs) } else { with_zeros(executor, config, doing) }
 }
 
-fn with_zeros(executor: &dyn Executor, config: &ModelConfig) -> Result<usize, String> {
+fn with_zeros(
+    executor: &dyn Executor,
+    config: &ModelConfig,
+    doing: &Doing,
+) -> Result<usize, String> {
     let io = executor.io();
     let padded = |&size: &u32| executor.padded_rows(size as usize).max(size as usize);
     let sizes: BTreeSet<usize> = match io.batches {
@@ -54,6 +62,7 @@ fn with_zeros(executor: &dyn Executor, config: &ModelConfig) -> Result<usize, St
         if one_row.saturating_mul(rows) > MOST_ZEROS {
             break;
         }
+        doing.is(format!("zeros in {rows} rows"));
         match run(executor, &zeros(rows)?) {
             Ok(()) => runs += 1,
             Err(ExecuteError::OutOfMemory { .. }) if runs > 0 => break,

@@ -4,7 +4,7 @@ use crate::batch_scheduler::RunError;
 use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
 use crate::gateway::{EndpointError, GatewayError, PublishError, TableChangeError};
-use crate::registry::{ChangeError, LookupError, RepositoryError};
+use crate::registry::{ChangeError, DemandError, LookupError, RepositoryError};
 use crate::service::InferError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -92,6 +92,7 @@ impl From<InferError> for ApiError {
         let (status, retry_after) = match &error {
             InferError::Lookup(error) => return error.clone().into(),
             InferError::Request(_) => (StatusCode::BAD_REQUEST, None),
+            InferError::Demand(error) => demand_status(error),
             InferError::Run { source, .. } => run_status(source),
         };
         Self { retry_after, ..Self::new(status, error.to_string()) }
@@ -142,6 +143,17 @@ impl From<TableChangeError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, error.to_string())
             }
         }
+    }
+}
+
+fn demand_status(error: &DemandError) -> (StatusCode, Option<Duration>) {
+    match error {
+        DemandError::Failed { retry_after, .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some((*retry_after).into()))
+        }
+        DemandError::Late => (StatusCode::GATEWAY_TIMEOUT, None),
+        DemandError::TooManyWaiting { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, None),
     }
 }
 

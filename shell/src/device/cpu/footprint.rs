@@ -38,6 +38,10 @@ impl Executor for Measured {
         self.executor.execute_with(inputs, parameters)
     }
 
+    fn resident_memory(&self) -> Option<u64> {
+        self.executor.resident_memory()
+    }
+
     /// On the line through the two batches that were measured.
     fn memory(&self, rows: usize) -> Option<u64> {
         let span = (self.most_rows.max(2) - 1) as u64;

@@ -1,5 +1,6 @@
 //! Room for one more, and who makes it.
 
+use super::on_demand::block_on;
 use super::*;
 use crate::clock::Clock;
 use proptest::prelude::*;
@@ -95,11 +96,48 @@ fn at_the_start_and_when_polled_nobody_is_pushed_out() {
     assert_eq!(ready(&registry), ["b", "c"], "there is room now");
 }
 
+#[test]
+fn what_an_executor_says_counts_before_its_files() {
+    let says = |bytes: u64| format!("1 says {bytes}");
+    let repository = Repository::new();
+    repository.put("large", "1", &says(70));
+    repository.put("small", "1", &format!("{:<60}", says(30)));
+    repository.put("silent", "1", &sized(40));
+    let registry = repository.open(ModelControl::Explicit(BTreeSet::new()), Some(100));
+    registry.load("small", None).unwrap();
+    assert_eq!(registry.places.bytes(), 30, "less than its file has: the rest is free");
+    registry.load("large", None).unwrap();
+    assert_eq!((registry.places.bytes(), ready(&registry).len()), (100, 2));
+
+    // More than was thought: others make room, or it is not served.
+    registry.load("silent", None).unwrap();
+    assert_eq!((registry.places.bytes(), &*ready(&registry)), (40, &["silent".into()][..]));
+    repository.put("silent", "1", &format!("{:<40}", says(95)));
+    registry.unload("silent").unwrap();
+    registry.load("small", None).unwrap();
+    registry.load("silent", None).unwrap();
+    assert_eq!((registry.places.bytes(), &*ready(&registry)), (95, &["silent".into()][..]));
+    registry.unload("silent").unwrap();
+    repository.put("silent", "1", &says(101));
+    let error = registry.load("silent", None).unwrap_err().to_string();
+    assert!(error.contains("its runtime says that it takes 101 bytes, "), "{error}");
+    assert!(error.contains("it would not fit alone") || error.contains("room"), "{error}");
+    assert_eq!(registry.places.bytes(), 0, "and then it takes nothing");
+    // What it said is known the next time.
+    let error = registry.load("silent", None).unwrap_err();
+    assert!(matches!(error, ChangeError::NoMemory { needs: 101, .. }), "{error}");
+    repository.write("silent/1/model.onnx", &says(20));
+    registry.load("silent", None).unwrap();
+    assert_eq!(registry.places.bytes(), 20, "unless its files are others");
+}
+
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 #[derive(Clone, Debug)]
 enum Step {
     Load(usize),
+    /// A request has it loaded.
+    Demand(usize),
     Unload(usize),
     Use(usize),
     /// A request comes for it, and stays in hand.
@@ -108,7 +146,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..5usize).prop_map(Step::Load),
+        3 => (0..5usize).prop_map(Step::Load),
+        3 => (0..5usize).prop_map(Step::Demand),
         1 => (0..5usize).prop_map(Step::Unload),
         3 => (0..5usize).prop_map(Step::Use),
         1 => (0..5usize).prop_map(Step::Hold),
@@ -125,6 +164,8 @@ proptest! {
         sizes in prop::array::uniform5(1..50usize),
         pinned in prop::array::uniform5(prop::bool::weighted(0.2)),
         limit in 40..120u64,
+        // Whether what came a moment ago is not pushed out on demand, or is.
+        stays in any::<bool>(),
         steps in prop::collection::vec(step(), 0..40),
     ) {
         let repository = Repository::new();
@@ -132,26 +173,38 @@ proptest! {
             repository.put(name, "1", &sized(sizes[place]));
             repository.write(&format!("{name}/config.toml"), &format!("pinned = {}", pinned[place]));
         }
-        let registry = repository.open(ModelControl::Explicit(BTreeSet::new()), Some(limit));
+        let min_stay = if stays { LONG } else { Duration::ZERO };
+        let registry = repository.on_demand(DemandLimits { min_stay, ..FREE }, Some(limit));
         let clock = registry.places.clock;
         // The longest unused first.
         let mut expected: Vec<usize> = Vec::new();
         let mut held: Option<(usize, Arc<LoadedModel>)> = None;
         for step in steps {
             match step {
-                Step::Load(place) => {
+                Step::Demand(place) if expected.contains(&place) => {
+                    let found = block_on(registry.demand(NAMES[place], None, None));
+                    prop_assert!(found.is_ok(), "{:?}", found);
+                }
+                Step::Load(place) | Step::Demand(place) => {
+                    let on_demand = matches!(step, Step::Demand(_));
                     let needs = sizes[place] as u64;
                     let sum = |of: &[usize]| of.iter().map(|&place| sizes[place] as u64).sum::<u64>();
                     let mut left = expected.clone();
                     let is_held = |other: usize| held.as_ref().is_some_and(|(held, _)| *held == other);
-                    while sum(&left) + needs > limit {
+                    while sum(&left) + needs > limit && !(on_demand && stays) {
                         let may_go = |&other: &usize| other != place && !pinned[other] && !is_held(other);
                         let Some(victim) = left.iter().position(may_go) else { break };
                         left.remove(victim);
                     }
                     let fits = sum(&left) + needs <= limit;
-                    let loaded = registry.load(NAMES[place], None);
-                    prop_assert_eq!(loaded.is_ok(), fits, "{:?}", loaded);
+                    if on_demand {
+                        let found = block_on(registry.demand(NAMES[place], None, None));
+                        let is_refused = found.as_ref().is_err_and(DemandError::is_overload);
+                        prop_assert_eq!((found.is_ok(), is_refused), (fits, !fits), "{:?}", found);
+                    } else {
+                        let loaded = registry.load(NAMES[place], None);
+                        prop_assert_eq!(loaded.is_ok(), fits, "{:?}", loaded);
+                    }
                     if fits {
                         expected = left;
                         expected.retain(|&other| other != place);

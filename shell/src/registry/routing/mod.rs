@@ -2,7 +2,9 @@
 
 mod concurrency;
 mod control;
+mod hanging;
 mod memory;
+mod on_demand;
 mod poll;
 mod properties;
 mod versions;
@@ -12,6 +14,7 @@ use crate::config::ConfigError;
 use crate::device::ExecuteError;
 use crate::models::{DataType, ModelIo, Tensor, TensorSpec};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tensorforge_core::machine::{AuditFailure, AuditRecord, AuditSink, Outcome};
 
 /// Adds the number in its file to an FP32 matrix of one column; files may plant faults instead.
@@ -19,6 +22,8 @@ struct Adder {
     io: ModelIo,
     number: f32,
     fault: Fault,
+    /// What it says that it takes.
+    resident: Option<u64>,
     seen: Arc<Seen>,
 }
 
@@ -29,6 +34,8 @@ enum Fault {
     Cold,
     /// On everything but zeros.
     Warm,
+    /// Hangs on zeros, until the test lets it go on.
+    Hangs,
 }
 
 /// What became of the executors.
@@ -41,6 +48,47 @@ struct Seen {
     freed_on: Mutex<Vec<String>>,
     /// The rows of each execution.
     rows: Mutex<Vec<usize>>,
+    /// Holds loads.
+    loading: Gate,
+    /// Holds executions that hang.
+    hanging: Gate,
+}
+
+/// Open, unless a test closes it.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: std::sync::Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    is_closed: bool,
+    waiting: usize,
+}
+
+impl Gate {
+    fn close(&self) {
+        lock(&self.state).is_closed = true;
+    }
+
+    fn open(&self) {
+        lock(&self.state).is_closed = false;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = lock(&self.state);
+        state.waiting += 1;
+        self.changed.notify_all();
+        let mut state = self.changed.wait_while(state, |state| state.is_closed).unwrap();
+        state.waiting -= 1;
+    }
+
+    /// Until so many wait before it.
+    fn until_waiting(&self, count: usize) {
+        drop(self.changed.wait_while(lock(&self.state), |state| state.waiting < count).unwrap());
+    }
 }
 
 impl Seen {
@@ -70,11 +118,18 @@ impl Executor for Adder {
         &self.io
     }
 
+    fn resident_memory(&self) -> Option<u64> {
+        self.resident
+    }
+
     fn execute(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExecuteError> {
         self.seen.runs.fetch_add(1, Ordering::SeqCst);
         lock(&self.seen.rows).push(inputs[0].shape()[0]);
         let values = inputs[0].to_f32().expect("checked by the caller");
         let zeros = values.iter().all(|&value| value == 0.0);
+        if zeros && self.fault == Fault::Hangs {
+            self.seen.hanging.pass();
+        }
         if (zeros && self.fault == Fault::Cold) || (!zeros && self.fault == Fault::Warm) {
             let message = "a planted fault".into();
             return Err(ExecuteError::Failed { backend: "adder", message });
@@ -128,24 +183,45 @@ impl Repository {
     fn explicit(&self) -> Registry {
         self.open(ModelControl::Explicit(BTreeSet::new()), None)
     }
+
+    /// One that loads what requests ask for.
+    fn on_demand(&self, limits: DemandLimits, memory: Option<u64>) -> Arc<Registry> {
+        let control = ModelControl::OnDemand { at_start: BTreeSet::new(), limits };
+        Arc::new(self.open(control, memory))
+    }
 }
+
+/// An hour: for what is not to happen while a test runs.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Nothing stands in anyone's way.
+const FREE: DemandLimits = DemandLimits {
+    min_stay: Duration::ZERO,
+    longest_wait: LONG,
+    back_off: Duration::ZERO,
+    look_every: Duration::ZERO,
+};
 
 fn loader(
     seen: Arc<Seen>,
 ) -> impl Fn(&Path, &ModelConfig) -> Result<Arc<dyn Executor>, LoadError> + Send + Sync {
     move |path, _| {
         seen.loads.fetch_add(1, Ordering::SeqCst);
+        seen.loading.pass();
         let file = path.display().to_string();
         let invalid = |message: &str| {
             let (path, message) = (file.clone(), message.into());
             LoadError::Invalid { backend: "adder", path, message }
         };
         let text = std::fs::read_to_string(path).map_err(|error| invalid(&error.to_string()))?;
-        let (number, fault) = match text.trim_end().split_once(' ') {
-            None => (&*text, Fault::Never),
-            Some((number, "cold")) => (number, Fault::Cold),
-            Some((number, "warm")) => (number, Fault::Warm),
-            Some(_) => panic!("a planted panic"),
+        let (number, word) = text.trim_end().split_once(' ').unwrap_or((&*text, ""));
+        let resident = word.strip_prefix("says ").map(|bytes| bytes.trim().parse().unwrap());
+        let fault = match word {
+            "cold" => Fault::Cold,
+            "warm" => Fault::Warm,
+            "hangs" => Fault::Hangs,
+            "panic" => panic!("a planted panic"),
+            _ => Fault::Never,
         };
         let number = number.trim().parse().map_err(|_| invalid("it is no number"))?;
         let spec = |name: &str| TensorSpec {
@@ -155,7 +231,7 @@ fn loader(
         };
         let io = ModelIo { inputs: vec![spec("x")], outputs: vec![spec("y")], batches: true };
         seen.alive.fetch_add(1, Ordering::SeqCst);
-        Ok(Arc::new(Adder { io, number, fault, seen: Arc::clone(&seen) }) as _)
+        Ok(Arc::new(Adder { io, number, fault, resident, seen: Arc::clone(&seen) }) as _)
     }
 }
 

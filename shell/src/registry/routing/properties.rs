@@ -1,5 +1,6 @@
 //! Random changes against a plain model of the registry.
 
+use super::on_demand::block_on;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ enum Step {
     Rescan,
     /// A request finds a version, and holds it.
     Find(usize, Option<u64>),
+    /// The same, and has it loaded where nothing of it is.
+    Demand(usize, Option<u64>),
     /// One of those is answered.
     Answer(prop::sample::Index),
 }
@@ -33,6 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rescan),
         4 => (name(), prop::option::of(version()))
             .prop_map(|(name, version)| Step::Find(name, version)),
+        4 => (name(), prop::option::of(version()))
+            .prop_map(|(name, version)| Step::Demand(name, version)),
         3 => any::<prop::sample::Index>().prop_map(Step::Answer),
     ]
 }
@@ -45,6 +50,8 @@ struct Expected {
     /// By version what is served, or `None` where it is known and not served. Each load has its number.
     versions: BTreeMap<u64, Option<(u16, usize)>>,
     is_known: bool,
+    /// It failed on demand, and is not tried again that way.
+    has_failed: bool,
 }
 
 impl Expected {
@@ -77,6 +84,42 @@ impl Expected {
         result
     }
 
+    /// What lies in the folder becomes known, where nothing of it is loaded.
+    fn look(&mut self) {
+        if !self.files.is_empty() && self.served().next().is_none() {
+            self.is_known = true;
+            self.versions = self.files.keys().map(|&version| (version, None)).collect();
+        }
+    }
+
+    /// As the rules of loading on demand say.
+    fn demand(
+        &mut self,
+        version: Option<u64>,
+        loads: &mut usize,
+        tried: &mut usize,
+    ) -> Result<u16, &'static str> {
+        let found = self.find(version);
+        if matches!(found, Err("unknown model" | "has no version")) {
+            self.look();
+        }
+        let is_there = version.is_none_or(|version| self.versions.contains_key(&version));
+        if found.is_ok() || !self.is_known || self.served().next().is_some() || !is_there {
+            return self.find(version);
+        }
+        if self.has_failed {
+            return Err("did not load");
+        }
+        if self.files.is_empty() {
+            (self.is_known, self.versions) = (false, BTreeMap::new());
+            return Err("has no version");
+        }
+        *tried += self.files.len();
+        self.has_failed = self.load(loads).is_err();
+        let failed = if self.has_failed { "did not load" } else { "has no version" };
+        self.find(version).map_err(|_| failed)
+    }
+
     fn find(&self, version: Option<u64>) -> Result<u16, &'static str> {
         if !self.is_known {
             return Err("unknown model");
@@ -97,9 +140,9 @@ proptest! {
     #[test]
     fn models_come_and_go_as_they_should(steps in prop::collection::vec(step(), 0..60)) {
         let repository = Repository::new();
-        let registry = repository.explicit();
+        let registry = repository.on_demand(DemandLimits { back_off: LONG, ..FREE }, None);
         let mut expected: [Expected; NAMES.len()] = Default::default();
-        let mut loads = 0;
+        let (mut loads, mut tried) = (0, 0);
         let mut in_hand: Vec<(Arc<LoadedModel>, u16)> = Vec::new();
         for step in steps {
             match step {
@@ -115,22 +158,21 @@ proptest! {
                 }
                 Step::Load(name) => {
                     let loaded = registry.load(NAMES[name], None);
+                    tried += expected[name].files.len();
+                    expected[name].has_failed &= !repository.path(NAMES[name]).exists();
                     prop_assert_eq!(loaded.is_ok(), expected[name].load(&mut loads).is_ok());
                 }
                 Step::Unload(name) => {
                     let there = repository.path(NAMES[name]).exists();
-                    prop_assert_eq!(registry.unload(NAMES[name]).is_ok(), there);
+                    let is_known = expected[name].is_known;
+                    prop_assert_eq!(registry.unload(NAMES[name]).is_ok(), there || is_known);
+                    expected[name].has_failed &= !is_known;
                     expected[name].versions.values_mut().for_each(|served| *served = None);
                 }
                 // It makes what is there known, and changes nothing that is.
                 Step::Rescan => {
                     registry.look().unwrap();
-                    for known in &mut expected {
-                        if !known.is_known && !known.files.is_empty() {
-                            known.is_known = true;
-                            known.versions = known.files.keys().map(|&version| (version, None)).collect();
-                        }
-                    }
+                    expected.iter_mut().filter(|model| !model.is_known).for_each(Expected::look);
                 }
                 Step::Find(name, version) => {
                     let text = version.map(|version| version.to_string());
@@ -148,12 +190,36 @@ proptest! {
                         (Err(error), Ok(number)) => prop_assert!(false, "{error}, not {number}"),
                     }
                 }
+                Step::Demand(name, version) => {
+                    let text = version.map(|version| version.to_string());
+                    // Whoever is not known at all, or lacks a version, has the others looked for too.
+                    let unknown = matches!(
+                        expected[name].find(version),
+                        Err("unknown model" | "has no version")
+                    );
+                    if unknown {
+                        expected.iter_mut().filter(|model| !model.is_known).for_each(Expected::look);
+                    }
+                    let wanted = expected[name].demand(version, &mut loads, &mut tried);
+                    match (block_on(registry.demand(NAMES[name], text.as_deref(), None)), wanted) {
+                        (Ok(model), Ok(number)) => {
+                            prop_assert_eq!(added(&model), f32::from(number));
+                            in_hand.push((model, number));
+                        }
+                        (found, Err(complaint)) => {
+                            let error = found.unwrap_err().to_string();
+                            prop_assert!(error.contains(complaint), "{error}: {complaint}");
+                        }
+                        (Err(error), Ok(number)) => prop_assert!(false, "{error}, not {number}"),
+                    }
+                }
                 Step::Answer(nth) if !in_hand.is_empty() => {
                     let (model, number) = in_hand.swap_remove(nth.index(in_hand.len()));
                     prop_assert_eq!(added(&model), f32::from(number), "as it was found");
                 }
                 Step::Answer(_) => {}
             }
+            prop_assert_eq!(repository.seen.loads(), tried, "no load that nobody asked for");
             let served: usize = expected.iter().map(|model| model.served().count()).sum();
             let mut held: Vec<Arc<LoadedModel>> = registry.ready();
             prop_assert_eq!(held.len(), served);
