@@ -10,7 +10,7 @@ use crate::contracts::RepositoryEntry;
 use crate::device::cpu::{self, CpuOptions};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::models::{TensorSpec, element_count};
-use crate::registry::{LoadedModel, ModelControl, Registry, RegistryOptions};
+use crate::registry::{DemandLimits, LoadedModel, ModelControl, Registry, RegistryOptions};
 use crate::server::{Server, ServerLimits};
 use crate::service::Service;
 use crate::workflow::SharedSink;
@@ -32,6 +32,7 @@ Examples:
   tensorforge serve --routes routes.toml             in front of other servers, see `routes check`
   tensorforge serve --record trace.jsonl             every decision, to be made again by `replay`
   tensorforge serve --model-control explicit         no model until `tensorforge models load` asks for it
+  tensorforge serve --model-control on-demand        each model when the first request asks for it
   tensorforge serve --poll 5s                        follows changes of the folder
 
 A model is a folder NAME/VERSION/model.onnx; NAME/config.toml may say how it is served.
@@ -86,20 +87,31 @@ pub(super) struct Args {
     memory: Option<u32>,
 
     /// Who decides which models are loaded: `none` loads all there are at the start, `explicit` those that
-    /// are asked for, by --load-model or later by `tensorforge models load`
+    /// are asked for, by --load-model or later by `tensorforge models load`, `on-demand` these and each that
+    /// an inference request asks for
     #[arg(long, value_name = "WHO", default_value = "none", env = "TENSORFORGE_MODEL_CONTROL")]
     model_control: Control,
 
-    /// With --model-control explicit, a model to start with; `*` for all; may be repeated
+    /// With --model-control explicit or on-demand, a model to start with; `*` for all; may be repeated
     #[arg(long, value_name = "NAME")]
     load_model: Vec<String>,
+
+    /// With --model-control on-demand, how long a request waits for its model to be loaded, if its own
+    /// timeout is not shorter [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    load_wait: Option<Duration>,
+
+    /// With --model-control on-demand, how long a model stays loaded before another that a request asks for
+    /// may take its room: two that do not fit together take turns no faster [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    min_stay: Option<Duration>,
 
     /// Look through the models' folder so often, and load, load again or unload what has changed
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     poll: Option<Duration>,
 
-    /// MiB that the files of all loaded models may have together: a load on request unloads what was not
-    /// used for the longest time, unless its config.toml says `pinned = true`
+    /// MiB that all loaded models may take together, by what their runtimes say or else by their files: a load
+    /// on request unloads what was not used for the longest time, unless its config.toml says `pinned = true`
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     model_memory: Option<u32>,
 
@@ -158,25 +170,40 @@ enum Control {
     None,
     /// Those that are asked for.
     Explicit,
+    /// Those that are asked for, by inference requests too.
+    OnDemand,
 }
 
 impl Args {
     fn control(&self) -> Result<ModelControl, CliError> {
+        let at_start = || self.load_model.iter().cloned().collect();
+        let of_demand = [("--load-wait", self.load_wait), ("--min-stay", self.min_stay)];
         match self.model_control {
+            Control::None | Control::Explicit if of_demand.iter().any(|(_, set)| set.is_some()) => {
+                let set = of_demand.iter().find(|(_, set)| set.is_some());
+                let name = set.map_or("", |(name, _)| name);
+                let message = format!("{name} needs --model-control on-demand");
+                Err(CliError::usage(message).help("otherwise no request loads a model"))
+            }
             Control::None if !self.load_model.is_empty() => {
-                let message = "--load-model needs --model-control explicit";
+                let message = "--load-model needs --model-control explicit or on-demand";
                 Err(CliError::usage(message).help("without it all models are loaded at the start"))
             }
             Control::None if self.poll == Some(Duration::ZERO) => {
                 Err(CliError::usage("--poll must be more than 0").help("such as --poll 5s"))
             }
             Control::None => Ok(ModelControl::None),
-            Control::Explicit if self.poll.is_some() => {
-                let message = "--poll does not go with --model-control explicit";
+            Control::Explicit | Control::OnDemand if self.poll.is_some() => {
+                let message = "--poll does not go with --model-control explicit or on-demand";
                 Err(CliError::usage(message).help("either the folder decides, or those who ask"))
             }
-            Control::Explicit => {
-                Ok(ModelControl::Explicit(self.load_model.iter().cloned().collect()))
+            Control::Explicit => Ok(ModelControl::Explicit(at_start())),
+            Control::OnDemand => {
+                let limits = DemandLimits::default();
+                let longest_wait = self.load_wait.unwrap_or(limits.longest_wait);
+                let min_stay = self.min_stay.unwrap_or(limits.min_stay);
+                let limits = DemandLimits { longest_wait, min_stay, ..limits };
+                Ok(ModelControl::OnDemand { at_start: at_start(), limits })
             }
         }
     }
@@ -413,7 +440,7 @@ fn check_models(
     for RepositoryEntry { name, version, reason, .. } in &broken {
         notice(&format!("warning: model '{name}' version {version} is not served: {reason}"));
     }
-    let may_begin_empty = args.model_control == Control::Explicit || args.poll.is_some();
+    let may_begin_empty = args.model_control != Control::None || args.poll.is_some();
     if index.is_empty() && !may_begin_empty {
         return Err(CliError::unusable(format!("there is no model in {folder}"))
             .help("put one at NAME/VERSION/model.onnx below it, or name another with --models"));
