@@ -14,6 +14,7 @@ mod routing {
     use tensorforge_tests::raw_http::{get, post};
 
     const EXPLICIT: [&str; 4] = ["--model-control", "explicit", "--backend", "tract"];
+    const ON_DEMAND: [&str; 4] = ["--model-control", "on-demand", "--backend", "tract"];
     const INFER: &str = "/v2/models/digits/infer";
     const LOAD: &str = "/v2/repository/models/digits/load";
     const UNLOAD: &str = "/v2/repository/models/digits/unload";
@@ -62,18 +63,23 @@ mod routing {
         states(server, &json!({})).into_iter().find(|(of, _)| of == name).map(|(_, state)| state)
     }
 
-    #[test]
-    fn tritonclient_loads_and_unloads_models() {
-        let folder = repository();
-        let server = start(&folder, &EXPLICIT);
+    /// What a Python client found.
+    fn client(server: &Server, script: &str) -> Value {
         let output = Command::new(python())
-            .arg(root().join("tests/python/repository_client.py"))
+            .arg(root().join("tests/python").join(script))
             .arg(server.address().to_string())
             .output()
             .expect("python starts");
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the client went through: {complaint}");
-        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    #[test]
+    fn tritonclient_loads_and_unloads_models() {
+        let folder = repository();
+        let server = start(&folder, &EXPLICIT);
+        let report = client(&server, "repository_client.py");
 
         let extensions = report["extensions"].as_array().unwrap();
         for extension in ["model_repository", "model_repository(unload_dependents)"] {
@@ -343,6 +349,163 @@ mod routing {
     }
 
     #[test]
+    fn tritonclient_gets_answers_of_models_that_its_requests_load() {
+        let folder = repository();
+        put_broken(&folder);
+        let server = start(&folder, &ON_DEMAND);
+        let report = client(&server, "on_demand_client.py");
+        assert_eq!(report["server_ready"], true);
+        for (when, is_loaded) in
+            [("before", false), ("loaded", true), ("unloaded", false), ("loaded_again", true)]
+        {
+            let report = &report[when];
+            assert_eq!(report["ready"], is_loaded, "{when}: {report}");
+            let index = report["index"].as_array().unwrap();
+            let entry = index.iter().find(|entry| entry["name"] == "digits").unwrap();
+            assert_eq!(entry["state"] == "READY", is_loaded, "{when}: {entry}");
+        }
+        assert_eq!(report["together"], json!(vec![1; 8]));
+        // All were answered by the one that was loaded once: a load again counts from nothing.
+        assert_eq!(report["statistics"]["model_stats"][0]["inference_count"], 9);
+        for answered in ["label", "again"] {
+            assert_eq!(report[answered]["result"], 1, "{answered}: {report}");
+        }
+        for (error, status, words) in [
+            ("broken", "503", "model 'broken' did not load: version 1: "),
+            ("broken_again", "503", "model 'broken' did not load: version 1: "),
+            ("unknown", "404", "unknown model 'nothing'; there is broken, digits"),
+            ("unknown_version", "404", "model 'digits' has no version '7'; it has 1, stable"),
+        ] {
+            let got = &report[error];
+            assert_eq!(got["status"], status, "{error}: {got}");
+            assert!(got["message"].as_str().unwrap().contains(words), "{error}: {got}");
+        }
+    }
+
+    fn put_broken(folder: &TempDir) {
+        let broken = folder.path().join("broken/1");
+        std::fs::create_dir_all(&broken).unwrap();
+        std::fs::write(broken.join("model.onnx"), "no model").unwrap();
+    }
+
+    #[test]
+    fn requests_at_once_have_their_model_loaded_once() {
+        let folder = repository();
+        let audit = folder.path().join("audit.jsonl");
+        let audit_to = ["--audit", audit.to_str().unwrap()];
+        let server = start(&folder, &[&ON_DEMAND[..], &audit_to].concat());
+        assert_eq!(get(server.address(), "/v2/health/ready").status, 200);
+        assert_eq!(get(server.address(), "/v2/models/digits/ready").status, 503);
+        std::thread::scope(|scope| {
+            let client = |_| scope.spawn(|| post(server.address(), INFER, "", &seven()));
+            let clients: Vec<_> = (0..12).map(client).collect();
+            for client in clients {
+                let answer = client.join().unwrap();
+                assert_eq!(answer.status, 200, "{}", answer.head);
+            }
+        });
+        assert_eq!(get(server.address(), "/v2/models/digits/ready").status, 200);
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        let text = std::fs::read_to_string(audit).unwrap();
+        let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mine = entries.filter(|entry| entry["entity"] == "digits/1");
+        let way: Vec<String> = mine.map(|entry| entry["to"].as_str().unwrap().into()).collect();
+        assert_eq!(way, ["validating", "staging", "canary", "production"]);
+    }
+
+    /// A file that gives its bytes when the test does.
+    #[cfg(unix)]
+    #[test]
+    fn the_index_and_the_command_line_show_what_is_being_loaded() {
+        let folder = repository();
+        let file = folder.path().join("slow/1/model.onnx");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        std::fs::write(folder.path().join("slow/config.toml"), "max_batch = 1").unwrap();
+        let wait = ["--load-wait", "50ms"];
+        let server = start(&folder, &[&ON_DEMAND[..], &wait].concat());
+        let slow = "/v2/models/slow/infer";
+
+        // One request's own time, and what the server gives any.
+        let mut request: Value = serde_json::from_slice(&seven()).unwrap();
+        request["parameters"] = json!({ "timeout": 1000 });
+        let late = post(server.address(), slow, "", request.to_string().as_bytes());
+        assert_eq!(late.status, 504, "{}", late.error());
+        let waits_on = post(server.address(), slow, "", &seven());
+        assert_eq!(waits_on.status, 503, "{}", waits_on.error());
+        assert!(waits_on.error().contains("was not ready within 50ms"), "{}", waits_on.error());
+        assert!(waits_on.head.to_lowercase().contains("retry-after: 1"), "{}", waits_on.head);
+        assert_eq!(state(&server, "slow/1").as_deref(), Some("LOADING"));
+        assert_eq!(state(&server, "digits/1").as_deref(), Some("UNAVAILABLE"));
+        assert_eq!(get(server.address(), "/v2/models/slow/ready").status, 503);
+        let listed = run(&["models", "--url", server.url()]);
+        let printed = String::from_utf8(listed.stdout).unwrap();
+        assert!(printed.contains("loading"), "{printed}");
+        assert!(printed.contains("slow version 1: is being loaded"), "{printed}");
+
+        std::fs::write(&file, std::fs::read(root().join("models/digits/1/model.onnx")).unwrap())
+            .unwrap();
+        while state(&server, "slow/1").as_deref() != Some("READY") {
+            std::thread::yield_now();
+        }
+        assert_eq!(post(server.address(), slow, "", &seven()).status, 200);
+    }
+
+    #[test]
+    fn requests_push_out_only_what_has_stayed_for_long_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            put_digits(folder.path(), name, "1");
+            let weights = folder.path().join(name).join("1/weights.bin");
+            std::fs::write(weights, vec![0; 600 << 10]).unwrap();
+        }
+        let infer = |server: &Server, name: &str| {
+            post(server.address(), &format!("/v2/models/{name}/infer"), "", &seven())
+        };
+        let memory = ["--model-memory", "1", "--min-stay"];
+        let server = start(&folder, &[&ON_DEMAND[..], &memory, &["1h"]].concat());
+        assert_eq!(infer(&server, "a").status, 200);
+        let refused = infer(&server, "b");
+        assert_eq!(refused.status, 503, "{}", refused.head);
+        assert!(refused.error().contains("no memory for model 'b'"), "{}", refused.error());
+        assert!(
+            refused.head.to_lowercase().contains("retry-after: 3"),
+            "an hour or a bit less: {}",
+            refused.head
+        );
+        assert_eq!(infer(&server, "a").status, 200, "the one that is there is served on");
+
+        let server = start(&folder, &[&ON_DEMAND[..], &memory, &["0s"]].concat());
+        for name in ["a", "b", "a", "b"] {
+            let answer = infer(&server, name);
+            assert_eq!(answer.status, 200, "{}", answer.head);
+        }
+        assert_eq!(states(&server, &json!({ "ready": true })), [("b/1".into(), "READY".into())]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_or_nowhere_load_nothing() {
+        let folder = repository();
+        put_broken(&folder);
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let models = ["--models", inner.to_str().unwrap()];
+        let server = Server::start(&[&models[..], &ON_DEMAND].concat());
+        for name in ["..%2Fdigits", "%2e%2e%2fdigits", "%2e%2e", "%00", "digits", "%5c..%5cdigits"]
+        {
+            let answer = post(server.address(), &format!("/v2/models/{name}/infer"), "", &seven());
+            assert_eq!(answer.status, 404, "{name}: {}", answer.head);
+        }
+        assert_eq!(states(&server, &json!({})), []);
+        // What came since is found all the same.
+        put_digits(&inner, "digits", "1");
+        while post(server.address(), INFER, "", &seven()).status != 200 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn the_command_line_loads_and_unloads() {
         let folder = repository();
         let server = start(&folder, &EXPLICIT);
@@ -385,6 +548,13 @@ mod routing {
         let models = folder.path().to_str().unwrap();
         for (options, code, words) in [
             (&["--load-model", "digits"][..], 2, "--load-model needs --model-control explicit"),
+            (&["--min-stay", "1s"], 2, "--min-stay needs --model-control on-demand"),
+            (
+                &["--model-control", "explicit", "--load-wait", "1s"],
+                2,
+                "--load-wait needs --model-control on-demand",
+            ),
+            (&["--model-control", "on-demand", "--poll", "1s"], 2, "--poll does not go with"),
             (&["--model-control", "explicit", "--poll", "1s"], 2, "--poll does not go with"),
             (&["--poll", "0s"], 2, "--poll must be more than 0"),
             (&["--model-control", "poll"], 2, "invalid value 'poll'"),
