@@ -22,7 +22,7 @@ Examples:
   tensorforge models load digits --config fast.json
   tensorforge models unload digits                  when its last request is answered
 
-The server loads and unloads on request only with `serve --model-control explicit`."
+The server loads and unloads on request only with `serve --model-control explicit` or `on-demand`."
 )]
 pub(super) struct Args {
     #[command(subcommand)]

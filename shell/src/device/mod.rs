@@ -108,7 +108,8 @@ pub trait Executor: Send + Sync {
     }
 
     /// Bytes of memory that the model takes for as long as it is loaded, whether anything runs or not: weights,
-    /// plans, caches. `None` where it is not known; then `serve --model-memory` counts its files.
+    /// plans, caches. Asked once, after its warm-up. `None` where it is not known; then `serve --model-memory`
+    /// counts the bytes of its files.
     fn resident_memory(&self) -> Option<u64> {
         None
     }

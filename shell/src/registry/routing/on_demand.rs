@@ -110,6 +110,21 @@ async fn a_load_that_fails_tells_all_and_is_not_tried_again_for_a_while() {
     assert_eq!(found(&registry, "m", None).await, Ok(6.0));
 }
 
+#[tokio::test]
+async fn what_failed_is_tried_again_when_its_time_has_come() {
+    let repository = Repository::new();
+    repository.put("m", "1", "nonsense");
+    let registry = repository.on_demand(DemandLimits { back_off: LONG, ..FREE }, None);
+    found(&registry, "m", None).await.unwrap_err();
+    repository.put("m", "1", "5");
+    found(&registry, "m", None).await.unwrap_err();
+    assert_eq!(repository.seen.loads(), 1);
+    tokio::time::pause();
+    tokio::time::advance(2 * LONG).await;
+    tokio::time::resume();
+    assert_eq!(found(&registry, "m", None).await, Ok(5.0));
+}
+
 #[test]
 fn waits_between_attempts_double_up_to_a_minute() {
     let first = Duration::from_secs(1);
