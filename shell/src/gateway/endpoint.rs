@@ -188,3 +188,35 @@ pub(super) fn check_answer(
         }
     }
 }
+
+#[cfg(test)]
+mod routing {
+    use super::*;
+    use crate::registry::ChangeError;
+    use std::time::Duration;
+
+    #[test]
+    fn an_endpoint_that_lacks_room_or_time_for_a_model_is_not_at_fault_and_one_whose_model_is_broken_is()
+     {
+        let failed = |error| DemandError::Failed {
+            error: Arc::new(error),
+            retry_after: Duration::from_secs(1),
+        };
+        let name = || "m".to_owned();
+        let no_memory =
+            ChangeError::NoMemory { name: name(), needs: 2, limit: 3, held: 3, reason: name() };
+        let broken = ChangeError::Failed { name: name(), versions: Vec::new() };
+        for (error, outcome, is_retryable) in [
+            (failed(no_memory), Outcome::Ignored, true),
+            (failed(broken), Outcome::Failure, true),
+            (DemandError::StillLoading { after: Duration::ZERO }, Outcome::Ignored, true),
+            (DemandError::TooManyWaiting { most: 1 }, Outcome::Ignored, true),
+            (DemandError::Draining, Outcome::Ignored, true),
+            (DemandError::Late, Outcome::Ignored, false),
+        ] {
+            let told = EndpointError::from(InferError::from(error.clone()));
+            assert_eq!((told.outcome(), told.is_retryable()), (outcome, is_retryable), "{error:?}");
+            assert!(!told.is_unknown(), "{error:?}");
+        }
+    }
+}

@@ -232,14 +232,42 @@ mod batch_scheduler {
 #[allow(clippy::unwrap_used)] // a test that panics has failed
 mod routing {
     use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
 
     #[test]
     fn endpoints_that_are_full_are_429_with_when_to_come_again() {
-        let retry_after = std::time::Duration::from_millis(1_200);
+        let retry_after = Duration::from_millis(1_200);
         let (model, taken) = ("digits".into(), Box::default());
         let error = GatewayError::Overloaded { model, retry_after, taken };
         let response = ApiError::from(error).into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn a_request_whose_model_is_not_loaded_is_told_when_to_come_again() {
+        let failed = |error| DemandError::Failed {
+            error: Arc::new(error),
+            retry_after: Duration::from_millis(2_300),
+        };
+        let name = || "m".to_owned();
+        let no_memory =
+            ChangeError::NoMemory { name: name(), needs: 2, limit: 3, held: 3, reason: name() };
+        let unknown = LookupError::UnknownModel { name: name(), known: Vec::new() };
+        for (error, status, header) in [
+            (failed(no_memory), 503, Some("3")),
+            (failed(ChangeError::Failed { name: name(), versions: Vec::new() }), 503, Some("3")),
+            (DemandError::StillLoading { after: Duration::from_secs(60) }, 503, Some("1")),
+            (DemandError::Draining, 503, Some("1")),
+            (DemandError::TooManyWaiting { most: 1 }, 429, Some("1")),
+            (DemandError::Late, 504, None),
+            (DemandError::Lookup(unknown), 404, None),
+        ] {
+            let response = ApiError::from(InferError::from(error.clone())).into_response();
+            assert_eq!(response.status().as_u16(), status, "{error:?}");
+            let after = response.headers().get(header::RETRY_AFTER);
+            assert_eq!(after.map(|value| value.to_str().unwrap()), header, "{error:?}");
+        }
     }
 }
