@@ -414,6 +414,28 @@ mod routing {
         assert_eq!(way, ["validating", "staging", "canary", "production"]);
     }
 
+    /// Two servers that load on demand: as long as neither has the model, one of them is asked and loads it.
+    #[test]
+    fn a_gateway_has_models_loaded_at_its_endpoints() {
+        let (here, there) = (repository(), repository());
+        let remote = start(&there, &ON_DEMAND);
+        let routes = here.path().join("routes.toml");
+        let url = remote.url();
+        let table = format!(
+            "[[endpoints]]\nname = \"here\"\nurl = \"local\"\n[[endpoints]]\nname = \"there\"\nurl = \"{url}\"\n\
+             [[models]]\nname = \"digits\"\n"
+        );
+        std::fs::write(&routes, table).unwrap();
+        let through = ["--routes", routes.to_str().unwrap(), "--attempt-timeout", "60s"];
+        let server = start(&here, &[&ON_DEMAND[..], &through].concat());
+        for _ in 0..3 {
+            let answer = post(server.address(), INFER, "", &seven());
+            assert_eq!(answer.status, 200, "{}", answer.head);
+        }
+        let is_loaded = |server| state(server, "digits/1").as_deref() == Some("READY");
+        assert!(is_loaded(&server) || is_loaded(&remote));
+    }
+
     /// A file that gives its bytes when the test does.
     #[cfg(unix)]
     #[test]
