@@ -103,8 +103,8 @@ pub enum ModelControl {
     None,
     /// Those who ask for it. At the start these are loaded, whichever are there; all if `*` is among them.
     Explicit(BTreeSet<String>),
-    /// As [`Explicit`](Self::Explicit), and requests besides: one for a model of which nothing is loaded loads
-    /// it. What is loaded stays as it is, until it is loaded by name or pushed out.
+    /// As [`Explicit`](Self::Explicit), and inference requests besides: one for a model of which nothing is
+    /// loaded loads it, unless it is a shadow copy. What is loaded stays as it is, until it is loaded by name or pushed out.
     OnDemand {
         /// Loaded at the start, whichever are there; all if `*` is among them.
         at_start: BTreeSet<String>,

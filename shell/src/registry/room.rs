@@ -149,8 +149,7 @@ struct Candidate {
 fn candidates(table: &Table, but: &str) -> Vec<Candidate> {
     let candidate = |(name, model): (&String, &Arc<Model>)| {
         let last_used = model.ready().map(|model| (model.last_used(), model.serial())).max()?;
-        let is_idle =
-            |model: &Arc<LoadedModel>| !model.config.pinned && model.recorder.count_pending() == 0;
+        let is_idle = |model: &Arc<LoadedModel>| !model.config.pinned && model.count_pending() == 0;
         Some(Candidate {
             name: name.clone(),
             bytes: model.ready().map(|model| model.bytes()).sum(),

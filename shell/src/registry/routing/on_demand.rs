@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::batch_scheduler::BatchScheduler;
-use crate::contracts::InferRequest;
+use crate::contracts::{InferRequest, SHADOW};
 use crate::service::{InferError, Service};
 use tokio::task::JoinHandle;
 
@@ -376,7 +376,7 @@ async fn waiting_for_a_load_is_part_of_a_requests_timeout() {
 }
 
 #[tokio::test]
-async fn nothing_but_an_inference_loads_a_model() {
+async fn nothing_but_a_users_inference_loads_a_model() {
     let repository = Repository::new();
     repository.put("m", "1", "5");
     let service = service(&repository, FREE, None);
@@ -384,6 +384,10 @@ async fn nothing_but_an_inference_loads_a_model() {
     service.metadata("m", None).unwrap_err();
     assert_eq!(service.statistics(Some("m"), None).unwrap(), []);
     service.registry().find("m", None).unwrap_err();
+    let mut copy = request(0);
+    copy.parameters.insert(SHADOW.into(), true.into());
+    let error = service.infer("m", None, copy).await.unwrap_err();
+    assert!(matches!(error, InferError::Lookup(LookupError::NotReady { .. })), "{error}");
     service.look().unwrap();
     assert_eq!(service.index()[0].state, "UNAVAILABLE");
     assert_eq!(repository.seen.loads(), 0);
