@@ -21,8 +21,14 @@ pub fn is_shadow(parameters: &Parameters) -> bool {
     parameters.get(SHADOW) == Some(&Value::Bool(true))
 }
 
-/// Parameters in one place of a message at most.
+/// Parameters in one place of a message at most, those of gateways apart.
 const MOST: usize = 64;
+
+/// How the names begin of the parameters that gateways add: a full message must still pass through them.
+const OF_GATEWAYS: &str = "route_";
+
+/// Those at most.
+const MOST_OF_GATEWAYS: usize = 32;
 
 /// Reads an object of parameters; `null` is an empty one.
 pub(super) fn read<'de, D: Deserializer<'de>>(json: D) -> Result<Parameters, D::Error> {
@@ -44,10 +50,16 @@ impl<'de> Visitor<'de> for ParametersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parameters, A::Error> {
         let mut parameters = Parameters::new();
+        let (mut own, mut of_gateways) = (0, 0);
         while let Some(name) = map.next_key::<String>()? {
-            if parameters.len() == MOST {
-                return Err(A::Error::custom(format_args!("more than {MOST} parameters")));
+            let (count, most) = match name.starts_with(OF_GATEWAYS) {
+                true => (&mut of_gateways, MOST_OF_GATEWAYS),
+                false => (&mut own, MOST),
+            };
+            if *count == most {
+                return Err(A::Error::custom(format_args!("more than {most} parameters")));
             }
+            *count += 1;
             parameters.insert(name, map.next_value::<Scalar>()?.0);
         }
         Ok(parameters)

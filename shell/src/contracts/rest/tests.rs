@@ -233,3 +233,16 @@ fn parameters_are_few_and_plain_and_may_be_null() {
     let error = json(&format!(r#"{{"inputs":[],"parameters":{{{}}}}}"#, many.join(",")));
     assert!(error.unwrap_err().to_string().contains("more than 64 parameters"));
 }
+
+#[test]
+fn a_message_with_as_many_parameters_as_it_may_have_passes_through_gateways() {
+    let own = (0..64).map(|number| format!("\"own_{number}\":0"));
+    let decode = |of_gateways: usize| {
+        let added = (0..of_gateways).map(|number| format!("\"route_{number}\":0"));
+        let all: Vec<String> = own.clone().chain(added).collect();
+        let json = format!(r#"{{"inputs":[],"parameters":{{{}}}}}"#, all.join(","));
+        decode_request(&json.into(), None)
+    };
+    assert_eq!(decode(32).unwrap().parameters.len(), 96);
+    assert!(decode(33).unwrap_err().to_string().contains("more than 32 parameters"));
+}
