@@ -84,6 +84,7 @@ impl Candidate {
     #[must_use]
     pub const fn effective_weight(&self) -> u32 {
         let ramp = match self.ramp {
+            FULL_RAMP => FULL_RAMP, // mostly
             0 => 1,
             ramp if ramp > FULL_RAMP => FULL_RAMP,
             ramp => ramp,
@@ -111,6 +112,14 @@ impl Candidates for [Candidate] {
 
     #[inline(always)]
     fn candidate(&self, index: usize) -> Option<Candidate> {
-        self.get(index).copied()
+        let found = self.get(index)?;
+        // As it is. But `None` is a third value of what tells whether a latency is known, and the compiler
+        // does not know of a copy that it is none: it would look at each.
+        #[allow(clippy::manual_map, clippy::needless_match, reason = "see above")]
+        let latency = match found.latency {
+            Some(latency) => Some(latency),
+            None => None,
+        };
+        Some(Candidate { latency, ..*found })
     }
 }

@@ -84,19 +84,28 @@ impl Place {
     }
 
     /// How many parts, from the region down, are equal, and known: 0 to 4.
-    #[inline(always)]
-    pub(super) const fn shared_parts(self, other: Self) -> u32 {
-        let equal = (self.number() ^ other.number()).leading_zeros() / 16;
+    const fn shared_parts(self, other: Self) -> u32 {
+        let [region, zone, rack, host] = self.shares(other);
+        let equal = region as u32 + zone as u32 + rack as u32 + host as u32;
         if equal < self.known() { equal } else { self.known() }
     }
 
+    /// Whether the region is equal; the region and the zone; those and the rack; everything.
+    #[inline(always)]
+    pub(super) const fn shares(self, other: Self) -> [bool; 4] {
+        let differs = self.number() ^ other.number();
+        // The region stands lowest.
+        [differs << 48 == 0, differs << 32 == 0, differs << 16 == 0, differs == 0]
+    }
+
+    /// All parts, as they lie in memory of a little-endian machine: one read there.
     const fn number(self) -> u64 {
         let [region, zone] = [self.region as u64, self.zone as u64];
-        region << 48 | zone << 32 | (self.rack as u64) << 16 | self.host as u64
+        region | zone << 16 | (self.rack as u64) << 32 | (self.host as u64) << 48
     }
 
     /// How many parts are known, up to the first that is not.
-    const fn known(self) -> u32 {
+    pub(super) const fn known(self) -> u32 {
         match self {
             Self { region: 0, .. } => 0,
             Self { zone: 0, .. } => 1,

@@ -164,6 +164,11 @@ impl core::error::Error for NoRoute {}
 /// assert_eq!((choice.index, told.0), (1, vec![(0, Exclusion::Ejected)]));
 /// ```
 pub trait RouteSink {
+    /// Whether it wants to know who was excluded. If not, it need not be told, which takes time.
+    fn wants_exclusions(&self) -> bool {
+        true
+    }
+
     /// The candidate at `index` was taken out. Told once for each that is.
     fn excluded(&mut self, index: usize, why: Exclusion) {
         let _ = (index, why);
@@ -180,7 +185,11 @@ pub trait RouteSink {
     }
 }
 
-impl RouteSink for () {}
+impl RouteSink for () {
+    fn wants_exclusions(&self) -> bool {
+        false
+    }
+}
 
 macro_rules! named {
     ($type:ident: $($variant:ident $(($field:tt))? => $name:literal),* $(,)?) => {

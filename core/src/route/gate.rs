@@ -1,11 +1,11 @@
 //! Who comes onto the shortlist.
 
 use super::candidate::{Candidate, Candidates, Health};
-use super::context::{RouteContext, purpose};
+use super::context::{EndpointId, RouteContext, purpose};
 use super::explain::{Admission, Exclusion, NoRoute, Note, RouteSink};
 use super::hash::below;
 use super::shortlist::{MAX_CANDIDATES, Shortlist};
-use crate::Duration;
+use crate::{Duration, Instant};
 
 /// What counts of candidates whose figures are too old.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -32,7 +32,7 @@ pub enum WhenStale {
 /// 4. Of those, what was not heard of for [`max_age`](Self::max_age) counts as
 ///    [`when_stale`](Self::when_stale) says: a metrics outage must not stop all traffic.
 ///
-/// O(candidates), 2 to 3 ns for each.
+/// O(candidates), 1.5 ns for each that is healthy and fit.
 ///
 /// Sources: Envoy's panic threshold and outlier detection; llm-d's exploration of 1 %.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,58 +78,61 @@ impl Gate {
         sink: &mut dyn RouteSink,
     ) -> Result<Shortlist, NoRoute> {
         let count = candidates.count();
-        let (mut healthy, mut recovering, mut ill) =
-            (Shortlist::new(), Shortlist::new(), Shortlist::new());
-        let (mut healthy_weight, mut all_weight) = (0_u64, 0_u64);
+        let bar = Bar::new(self, request);
+        let mut healthy = Shortlist::new();
+        let mut healthy_weight = 0;
         for first in (0..count.min(MAX_CANDIDATES)).step_by(64) {
-            let [mut fit, mut well, mut half] = [0_u64; 3];
-            for index in first..count.min(first + 64) {
-                let Some(candidate) = candidates.candidate(index) else { break };
-                if let Some(why) = never(request, &candidate) {
-                    sink.excluded(index, why);
-                    continue;
-                }
-                let bit = 1 << (index - first);
-                let weight = u64::from(candidate.weight);
-                all_weight += weight;
-                fit |= bit;
-                match candidate.health {
-                    Health::Healthy => {
-                        healthy_weight += weight;
-                        well |= bit;
-                    }
-                    Health::Recovering => half |= bit,
-                    _ => {}
-                }
-            }
-            healthy.insert_word(first / 64, well);
-            recovering.insert_word(first / 64, half);
-            ill.insert_word(first / 64, fit & !well & !half);
+            let end = count.min(first + 64);
+            let (clear, weight) = match request.blocked {
+                [] => bar.clear(candidates, first, end, |_| false),
+                blocked => bar.clear(candidates, first, end, |id| blocked.contains(&id)),
+            };
+            healthy.insert_word(first / 64, clear);
+            healthy_weight += weight;
         }
+        if healthy.len() == count && self.panic_below <= ALL && count > 0 {
+            return Ok(healthy);
+        }
+        let mut sorted = Sorted::new(healthy, healthy_weight);
+        sorted.look_closer(&bar, candidates, sink);
+        self.choose_from(sorted, request, candidates, sink)
+    }
+
+    /// The shortlist when not everyone is healthy and fit.
+    #[inline(never)]
+    fn choose_from<C: Candidates + ?Sized>(
+        &self,
+        mut sorted: Sorted,
+        request: &RouteContext<'_>,
+        candidates: &C,
+        sink: &mut dyn RouteSink,
+    ) -> Result<Shortlist, NoRoute> {
+        let count = candidates.count();
         for index in MAX_CANDIDATES..count {
             sink.excluded(index, Exclusion::Beyond);
         }
-
+        let Sorted { healthy_weight, other_weight, .. } = sorted;
+        let all_weight = healthy_weight + other_weight;
         let panics = healthy_weight * 1000 < all_weight * u64::from(self.panic_below);
         let mut shortlist = if panics {
             // At most 1000.
             let share = (healthy_weight * 1000).checked_div(all_weight).unwrap_or(0) as u16;
             sink.noted(Note::Panic(share));
-            healthy.join(&recovering);
-            healthy.join(&ill);
-            healthy.admission = Admission::Panic;
-            healthy
+            sorted.healthy.join(&sorted.recovering);
+            sorted.healthy.join(&sorted.ill);
+            sorted.healthy.admission = Admission::Panic;
+            sorted.healthy
         } else {
-            for index in ill.iter() {
+            for index in sorted.ill.iter() {
                 let health = candidates.candidate(index).map(|candidate| candidate.health);
                 let unreachable = health == Some(Health::Unreachable);
                 let why = if unreachable { Exclusion::Unreachable } else { Exclusion::Ejected };
                 sink.excluded(index, why);
             }
-            self.healthy_or_recovering(request, healthy, recovering, sink)
+            self.healthy_or_recovering(request, &sorted.healthy, &sorted.recovering, sink)
         };
-        if self.when_stale != WhenStale::Trust {
-            self.leave_out_stale(request, candidates, &mut shortlist, sink);
+        if !sorted.stale.is_empty() {
+            self.leave_out(&mut sorted.stale, &mut shortlist, sink);
         }
         match (count, shortlist.is_empty()) {
             (0, _) => Err(NoRoute::NoCandidates),
@@ -141,41 +144,33 @@ impl Gate {
     fn healthy_or_recovering(
         &self,
         request: &RouteContext<'_>,
-        healthy: Shortlist,
-        mut recovering: Shortlist,
+        healthy: &Shortlist,
+        recovering: &Shortlist,
         sink: &mut dyn RouteSink,
     ) -> Shortlist {
         if recovering.is_empty() {
-            return healthy;
+            return *healthy;
         }
         if healthy.is_empty() {
-            recovering.admission = Admission::LastResort;
-            return recovering;
+            return recovering.under(Admission::LastResort);
         }
         if below(1000, request.draw(purpose::EXPLORE)) < u64::from(self.explore) {
             sink.noted(Note::Exploring);
-            healthy.iter().for_each(|index| sink.excluded(index, Exclusion::NotExplored));
-            recovering.admission = Admission::Exploring;
-            return recovering;
+            healthy.tell(Exclusion::NotExplored, sink);
+            return recovering.under(Admission::Exploring);
         }
-        recovering.iter().for_each(|index| sink.excluded(index, Exclusion::Recovering));
-        healthy
+        recovering.tell(Exclusion::Recovering, sink);
+        *healthy
     }
 
-    fn leave_out_stale<C: Candidates + ?Sized>(
+    /// Those that are stale, if they do not count.
+    fn leave_out(
         &self,
-        request: &RouteContext<'_>,
-        candidates: &C,
+        stale: &mut Shortlist,
         shortlist: &mut Shortlist,
         sink: &mut dyn RouteSink,
     ) {
-        let mut stale = Shortlist::new();
-        for index in shortlist.iter() {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            if request.now.since(candidate.heard_at) > self.max_age {
-                stale.insert(index);
-            }
-        }
+        stale.keep(shortlist);
         if stale.is_empty() {
             return;
         }
@@ -183,8 +178,123 @@ impl Gate {
             sink.noted(Note::AllStale);
             return;
         }
-        shortlist.take_out(&stale);
-        stale.iter().for_each(|index| sink.excluded(index, Exclusion::Stale));
+        shortlist.take_out(stale);
+        stale.tell(Exclusion::Stale, sink);
+    }
+}
+
+/// All the weight, in thousandths.
+const ALL: u16 = 1000;
+
+/// Whom a request may be sent to, by health.
+struct Sorted {
+    healthy: Shortlist,
+    recovering: Shortlist,
+    ill: Shortlist,
+    /// Those of all three whose figures are too old.
+    stale: Shortlist,
+    healthy_weight: u64,
+    other_weight: u64,
+}
+
+impl Sorted {
+    fn new(healthy: Shortlist, healthy_weight: u64) -> Self {
+        Self {
+            healthy,
+            recovering: Shortlist::new(),
+            ill: Shortlist::new(),
+            stale: Shortlist::new(),
+            healthy_weight,
+            other_weight: 0,
+        }
+    }
+
+    /// Sorts those that did not clear the bar.
+    #[inline(never)]
+    fn look_closer<C: Candidates + ?Sized>(
+        &mut self,
+        bar: &Bar<'_>,
+        candidates: &C,
+        sink: &mut dyn RouteSink,
+    ) {
+        let others = Shortlist::first(candidates.count()).without(&self.healthy);
+        for index in others.iter() {
+            let Some(candidate) = candidates.candidate(index) else { break };
+            if let Some(why) = never(bar.request, &candidate) {
+                sink.excluded(index, why);
+                continue;
+            }
+            let weight = match candidate.health {
+                Health::Healthy => &mut self.healthy_weight,
+                _ => &mut self.other_weight,
+            };
+            *weight += u64::from(candidate.weight);
+            let kind = match candidate.health {
+                Health::Healthy => &mut self.healthy,
+                Health::Recovering => &mut self.recovering,
+                _ => &mut self.ill,
+            };
+            kind.insert(index);
+            if candidate.heard_at < bar.oldest {
+                self.stale.insert(index);
+            }
+        }
+    }
+}
+
+/// What nearly every candidate clears, so that why one does not is only asked then.
+struct Bar<'a> {
+    request: &'a RouteContext<'a>,
+    /// Which bits of a version count: all or none.
+    version_bits: u32,
+    version: u32,
+    /// Figures from before are too old.
+    oldest: Instant,
+}
+
+impl<'a> Bar<'a> {
+    #[inline]
+    fn new(gate: &Gate, request: &'a RouteContext<'a>) -> Self {
+        let oldest = match gate.when_stale {
+            WhenStale::Trust => 0,
+            _ => request.now.as_nanos().saturating_sub(gate.max_age.as_nanos()),
+        };
+        Self {
+            request,
+            version_bits: if request.version.is_some() { u32::MAX } else { 0 },
+            version: request.version.map_or(0, |version| version.0),
+            oldest: Instant::from_nanos(oldest),
+        }
+    }
+
+    /// Which of the candidates from `first` to before `end`, at most 64, clear it, as bits; and the sum
+    /// of their weights.
+    #[inline(always)]
+    fn clear<C: Candidates + ?Sized>(
+        &self,
+        candidates: &C,
+        first: usize,
+        end: usize,
+        is_blocked: impl Fn(EndpointId) -> bool,
+    ) -> (u64, u64) {
+        let &Self { request: &RouteContext { priority, .. }, version_bits, version, oldest } = self;
+        let (mut clear, mut weights, mut bit) = (0_u64, 0_u64, 1_u64);
+        for index in first..end {
+            let Some(candidate) = candidates.candidate(index) else { break };
+            let is_fit = candidate.weight > 0
+                && candidate.health == Health::Healthy
+                && candidate.outstanding < candidate.limit
+                && (candidate.version.0 ^ version) & version_bits == 0
+                && candidate.least_priority <= priority
+                && candidate.heard_at >= oldest
+                && !is_blocked(candidate.endpoint);
+            if is_fit {
+                clear |= bit;
+                weights += u64::from(candidate.weight);
+            }
+            bit = bit.wrapping_shl(1);
+        }
+        (clear, weights)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Near ones first.
 
 use super::candidate::{Candidate, Candidates, Health};
-use super::context::{RouteContext, Tier, purpose};
+use super::context::{Place, RouteContext, Tier, purpose};
 use super::explain::{Exclusion, NoRoute, Note, RouteSink};
 use super::hash::below;
 use super::{Filter, MAX_CANDIDATES, Shortlist};
@@ -34,27 +34,13 @@ impl Geographic {
     /// 1.4, as in Envoy.
     pub const DEFAULT: Self = Self { overprovision: 1400 };
 
-    /// The tier for the request, from the weight that each has in all and that is left of it.
-    fn tier(&self, all: [u64; 5], left: [u64; 5], random: u64) -> Tier {
+    /// How much of the traffic a tier can carry of which this weight is left and this is lost.
+    #[inline]
+    fn part(&self, left: u64, lost: u64) -> u64 {
         let factor = u64::from(self.overprovision.max(1000));
-        let mut carried = [0_u64; 5];
-        let mut remaining = CAPACITY;
-        for (carried, (&all, &left)) in carried.iter_mut().zip(all.iter().zip(&left)) {
-            let part = left as u128 * u128::from(factor) * u128::from(CAPACITY / 1000);
-            // At most the capacity, so it fits.
-            let part = part.checked_div(all.into()).unwrap_or(0).min(remaining.into()) as u64;
-            // Something is left, so something can be sent there.
-            *carried = if left > 0 { part.max(u64::from(remaining > 0)) } else { 0 };
-            remaining -= *carried;
-        }
-        let mut point = below(CAPACITY - remaining, random);
-        for (tier, carried) in Tier::ALL.into_iter().zip(carried) {
-            if point < carried {
-                return tier;
-            }
-            point -= carried;
-        }
-        Tier::Elsewhere
+        let part = left as u128 * u128::from(factor) * u128::from(CAPACITY / 1000);
+        // At most the capacity, so it fits.
+        part.checked_div(u128::from(left + lost)).unwrap_or(0).min(CAPACITY.into()) as u64
     }
 }
 
@@ -69,39 +55,107 @@ impl<C: Candidates + ?Sized> Filter<C> for Geographic {
         shortlist: &mut Shortlist,
         sink: &mut dyn RouteSink,
     ) -> Result<(), NoRoute> {
-        let (mut all, mut left) = ([0_u64; 5], [0_u64; 5]);
-        let mut members = [Shortlist::new(); 5];
-        for index in 0..candidates.count().min(MAX_CANDIDATES) {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            if !is_part_of_the_whole(request, &candidate) {
-                continue;
-            }
-            // The tier's number, without the branches of `tier`.
-            let tier = 4 - request.place.shared_parts(candidate.place) as usize;
-            let weight = u64::from(candidate.effective_weight());
-            let (Some(all), Some(left)) = (all.get_mut(tier), left.get_mut(tier)) else { continue };
-            *all += weight;
-            if shortlist.contains(index) {
-                *left += weight;
-                if let Some(members) = members.get_mut(tier) {
-                    members.insert(index);
-                }
-            }
-        }
         if shortlist.is_empty() {
             return Err(NoRoute::AllExcluded);
         }
-        let chosen = self.tier(all, left, request.draw(purpose::TIER));
-        sink.noted(Note::Tier(chosen));
-        for (tier, members) in Tier::ALL.into_iter().zip(&members) {
-            if tier == chosen {
-                shortlist.keep(members);
+        let tiers = Tiers::new(request.place, candidates);
+        let (mut carried, mut remaining) = ([0_u64; Tier::ALL.len()], CAPACITY);
+        for (tier, carried) in Tier::ALL.into_iter().zip(&mut carried) {
+            let members = tiers.members(tier);
+            let lost = members.without(shortlist);
+            let left = members.without(&lost);
+            if left.is_empty() {
+                continue;
+            }
+            // Mostly none is lost, and weights need not be looked at.
+            let part = if lost.is_empty() {
+                CAPACITY
             } else {
-                members.iter().for_each(|index| sink.excluded(index, Exclusion::OtherTier(tier)));
+                let whole = |candidate: &Candidate| is_part_of_the_whole(request, candidate);
+                self.part(weight(candidates, &left, |_| true), weight(candidates, &lost, whole))
+            };
+            // Someone is left, so something can be sent there.
+            *carried = part.max(1).min(remaining);
+            remaining -= *carried;
+            if remaining == 0 {
+                break;
             }
         }
+        let mut point = below(CAPACITY - remaining, request.draw(purpose::TIER));
+        let mut chosen = Tier::Elsewhere;
+        for (tier, carried) in Tier::ALL.into_iter().zip(carried) {
+            if point < carried {
+                chosen = tier;
+                break;
+            }
+            point -= carried;
+        }
+        sink.noted(Note::Tier(chosen));
+        if sink.wants_exclusions() {
+            for tier in Tier::ALL.into_iter().filter(|&tier| tier != chosen) {
+                let mut others = tiers.members(tier);
+                others.keep(shortlist);
+                others.tell(Exclusion::OtherTier(tier), sink);
+            }
+        }
+        shortlist.keep(&tiers.members(chosen));
         Ok(())
     }
+}
+
+/// How near the candidates are: those that share one part with the request's place, two, three, and four.
+struct Tiers {
+    all: Shortlist,
+    sharing: [Shortlist; 4],
+}
+
+impl Tiers {
+    #[inline]
+    fn new<C: Candidates + ?Sized>(place: Place, candidates: &C) -> Self {
+        let count = candidates.count().min(MAX_CANDIDATES);
+        let mut tiers = Self { all: Shortlist::first(count), sharing: [Shortlist::new(); 4] };
+        let known = place.known() as usize;
+        for first in (0..count).step_by(64) {
+            let (mut words, mut bit) = ([0_u64; 4], 1_u64);
+            for index in first..count.min(first + 64) {
+                let Some(candidate) = candidates.candidate(index) else { break };
+                let shares = place.shares(candidate.place);
+                for (word, shares) in words.iter_mut().zip(shares) {
+                    *word |= if shares { bit } else { 0 };
+                }
+                bit = bit.wrapping_shl(1);
+            }
+            for (sharing, word) in tiers.sharing.iter_mut().zip(words).take(known) {
+                sharing.insert_word(first / 64, word);
+            }
+        }
+        tiers
+    }
+
+    fn members(&self, tier: Tier) -> Shortlist {
+        let [region, zone, rack, host] = &self.sharing;
+        match tier {
+            Tier::Host => *host,
+            Tier::Rack => rack.without(host),
+            Tier::Zone => zone.without(rack),
+            Tier::Region => region.without(zone),
+            Tier::Elsewhere => self.all.without(region),
+        }
+    }
+}
+
+/// The weight of those on a list that count.
+fn weight<C: Candidates + ?Sized>(
+    candidates: &C,
+    list: &Shortlist,
+    counts: impl Fn(&Candidate) -> bool,
+) -> u64 {
+    let mut sum = 0;
+    list.for_each(|index| {
+        let candidate = candidates.candidate(index).filter(|candidate| counts(candidate));
+        sum += candidate.map_or(0, |candidate| u64::from(candidate.effective_weight()));
+    });
+    sum
 }
 
 /// Whether it would serve the request if it were well and had room.

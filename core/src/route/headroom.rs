@@ -35,21 +35,21 @@ impl<C: Candidates + ?Sized> Filter<C> for Headroom {
     ) -> Result<(), NoRoute> {
         let Some(deadline) = request.deadline else { return Ok(()) };
         let left = u128::from(deadline.since(request.now + self.margin).as_nanos());
-        let mut late = Shortlist::new();
-        for index in shortlist.iter() {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            let Some(latency) = candidate.latency else { continue };
-            let rounds = candidate.outstanding / self.parallel.max(1);
-            if u128::from(latency.as_nanos()) * (u128::from(rounds) + 1) > left {
-                late.insert(index);
-            }
-        }
+        let late = shortlist.those_not(|index| {
+            let Some(candidate) = candidates.candidate(index) else { return true };
+            let Some(latency) = candidate.latency else { return true };
+            let rounds = match self.parallel {
+                0 | 1 => candidate.outstanding, // mostly; a division takes ten times as long
+                parallel => candidate.outstanding / parallel,
+            };
+            u128::from(latency.as_nanos()) * (u128::from(rounds) + 1) <= left
+        });
         if late.len() == shortlist.len() {
             sink.noted(Note::AllWouldMissDeadline);
             return Ok(());
         }
         shortlist.take_out(&late);
-        late.iter().for_each(|index| sink.excluded(index, Exclusion::WouldMissDeadline));
+        late.tell(Exclusion::WouldMissDeadline, sink);
         Ok(())
     }
 }

@@ -33,13 +33,17 @@ impl Priority {
     /// The lowest priority fills nine tenths, the others all.
     pub const DEFAULT: Self = Self { share: [900, 1000, 1000, 1000, 1000, 1000, 1000, 1000] };
 
-    #[inline(always)]
-    fn has_room(&self, priority: u8, candidate: &Candidate) -> bool {
+    /// In thousandths.
+    fn share_of(&self, priority: u8) -> u64 {
         let level = usize::from(priority).min(LEVELS - 1);
-        let share = self.share.get(level).map_or(1000, |&share| u64::from(share));
-        candidate.limit == u32::MAX
-            || u64::from(candidate.outstanding) * 1000 < share * u64::from(candidate.limit)
+        self.share.get(level).map_or(1000, |&share| u64::from(share))
     }
+}
+
+#[inline(always)]
+fn has_room(share: u64, candidate: &Candidate) -> bool {
+    candidate.limit == u32::MAX
+        || u64::from(candidate.outstanding) * 1000 < share * u64::from(candidate.limit)
 }
 
 impl<C: Candidates + ?Sized> Filter<C> for Priority {
@@ -50,13 +54,13 @@ impl<C: Candidates + ?Sized> Filter<C> for Priority {
         shortlist: &mut Shortlist,
         sink: &mut dyn RouteSink,
     ) -> Result<(), NoRoute> {
-        for index in shortlist.iter() {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            if !self.has_room(request.priority, &candidate) {
-                shortlist.remove(index);
-                sink.excluded(index, Exclusion::KeptFree);
-            }
-        }
+        let share = self.share_of(request.priority);
+        let full = shortlist.those_not(|index| {
+            let Some(candidate) = candidates.candidate(index) else { return true };
+            has_room(share, &candidate)
+        });
+        shortlist.take_out(&full);
+        full.tell(Exclusion::KeptFree, sink);
         if shortlist.is_empty() { Err(NoRoute::AllExcluded) } else { Ok(()) }
     }
 }

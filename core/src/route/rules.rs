@@ -200,19 +200,15 @@ impl<C: Candidates + ?Sized, R: AsRef<[Rule]>> Filter<C> for Rules<R> {
         if rule.to == Target::Refuse {
             return Err(NoRoute::Refused(at));
         }
-        let mut elsewhere = Shortlist::new();
-        for index in shortlist.iter() {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            if !rule.to.allows(&candidate) {
-                elsewhere.insert(index);
-            }
-        }
+        let elsewhere = shortlist.those_not(|index| {
+            candidates.candidate(index).is_none_or(|candidate| rule.to.allows(&candidate))
+        });
         if elsewhere.len() == shortlist.len() && !rule.strict {
             sink.noted(Note::RuleWithoutEffect(at));
             return Ok(());
         }
         shortlist.take_out(&elsewhere);
-        elsewhere.iter().for_each(|index| sink.excluded(index, Exclusion::Rule(at)));
+        elsewhere.tell(Exclusion::Rule(at), sink);
         if shortlist.is_empty() { Err(NoRoute::AllExcluded) } else { Ok(()) }
     }
 }

@@ -51,6 +51,63 @@ fn places_are_as_near_as_what_they_share() {
     assert_eq!(zone.tier(zone), Tier::Zone, "what is not known is not shared");
 }
 
+/// What each tier carries of 1,000,000, by the documentation: all candidates that would serve the request
+/// are looked at, tier by tier.
+fn carried(
+    request: &RouteContext<'_>,
+    candidates: &[Candidate],
+    is_left: impl Fn(usize) -> bool,
+    overprovision: u32,
+) -> [u128; 5] {
+    let (mut all, mut left) = ([0_u128; 5], [0_u128; 5]);
+    for (index, candidate) in candidates.iter().enumerate() {
+        let is_its_version = request.version.is_none_or(|version| version == candidate.version);
+        if candidate.weight > 0 && candidate.health != Health::Draining && is_its_version {
+            let tier = request.place.tier(candidate.place) as usize;
+            all[tier] += u128::from(candidate.effective_weight());
+            left[tier] += if is_left(index) { candidate.effective_weight().into() } else { 0 };
+        }
+    }
+    let (mut carried, mut remaining) = ([0; 5], 1_000_000_u128);
+    for (carried, (all, left)) in carried.iter_mut().zip(all.into_iter().zip(left)) {
+        if left > 0 && remaining > 0 {
+            let part = left * u128::from(overprovision.max(1000)) * 1_000 / all;
+            *carried = part.clamp(1, remaining);
+            remaining -= *carried;
+        }
+    }
+    carried
+}
+
+proptest! {
+    #[test]
+    fn traffic_goes_to_tiers_by_what_they_can_carry(
+        candidates in proptest::collection::vec(any_candidate(), 1..100),
+        any in any_request(),
+        overprovision in prop_oneof![Just(1400_u32), 900..3000_u32, any::<u32>()],
+    ) {
+        let (request, filter) = (any.context(), Geographic { overprovision });
+        let Ok(mut shortlist) = Gate::DEFAULT.admit(&request, &candidates[..], &mut ()) else {
+            return Ok(());
+        };
+        let before = shortlist;
+        let mut told = Told::default();
+        filter.narrow(&request, &candidates[..], &mut shortlist, &mut told).unwrap();
+        let [Note::Tier(tier)] = told.notes[..] else { panic!("{:?}", told.notes) };
+        let of_tier = |&index: &usize| request.place.tier(candidates[index].place) == tier;
+        prop_assert!(shortlist.iter().eq(before.iter().filter(of_tier)));
+        prop_assert_eq!(shortlist.admission(), before.admission());
+        prop_assert_eq!(told.excluded.len(), before.len() - shortlist.len());
+        let carried =
+            carried(&request, &candidates, |index| before.contains(index), overprovision);
+        // The point that is drawn of all that is carried is in the tier's part.
+        let draw = u128::from(request.draw(super::super::context::purpose::TIER));
+        let point = (draw * carried.iter().sum::<u128>()) >> 64;
+        let nearer: u128 = carried[..tier as usize].iter().sum();
+        prop_assert!((nearer..nearer + carried[tier as usize]).contains(&point));
+    }
+}
+
 proptest! {
     #[test]
     fn a_tier_ends_at_the_first_part_that_differs_or_is_not_known(

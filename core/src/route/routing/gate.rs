@@ -145,5 +145,16 @@ proptest! {
         prop_assert_eq!(shortlist.next_after(after), next);
         let only = if set.len() == 1 { set.first().copied() } else { None };
         prop_assert_eq!(shortlist.only(), only);
+        let mut seen = Vec::new();
+        shortlist.for_each(|index| seen.push(index));
+        prop_assert!(seen.iter().copied().eq(set.iter().copied()));
+        let odd = shortlist.those_not(|index| index % 2 == 0);
+        prop_assert!(odd.iter().eq(set.iter().copied().filter(|index| index % 2 == 1)));
+        let even = shortlist.without(&odd);
+        prop_assert!(even.iter().eq(set.iter().copied().filter(|index| index % 2 == 0)));
+        prop_assert_eq!((odd.len(), even.len()), (odd.iter().count(), even.iter().count()));
+        let before = Shortlist::first(after);
+        prop_assert!(before.iter().eq(0..after.min(MAX_CANDIDATES)));
+        prop_assert_eq!(before.len(), after.min(MAX_CANDIDATES));
     }
 }
