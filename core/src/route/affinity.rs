@@ -1,9 +1,9 @@
 //! The same key to the same endpoint.
 
-use super::candidate::{Candidate, Candidates};
-use super::context::{EndpointId, RouteContext, purpose};
+use super::candidate::Candidates;
+use super::context::{RouteContext, purpose};
 use super::explain::{Choice, NoRoute, Reason, RouteSink};
-use super::hash::{arrival_below, mix};
+use super::rendezvous::{Entry, Kept, Key, Ranking};
 use super::{RoutingPolicy, Shortlist};
 
 /// What is to stay together.
@@ -35,7 +35,8 @@ pub enum AffinityKey {
 ///
 /// A request without the key goes by its version, and without that where chance puts it.
 ///
-/// **Progress:** wait-free. **Memory:** none. O(candidates), a logarithm for few of them.
+/// **Progress:** wait-free. **Memory:** none, but 2 KiB of the stack. O(candidates), with logarithms for
+/// few of them if any. Up to 128 are read once, more than those again for each question about them.
 ///
 /// Sources: V. Mirrokni, M. Thorup and M. Zadimoghaddam, *Consistent hashing with bounded loads*, 2018;
 /// D. Thaler and C. Ravishankar, *Using name-based mappings to increase hit rates*, 1998 (rendezvous);
@@ -70,43 +71,6 @@ pub struct Affinity {
     pub loaded_first: bool,
 }
 
-/// The first by the key's ranking, of those it was told of.
-#[derive(Clone, Copy)]
-struct First {
-    index: Option<usize>,
-    hash: u64,
-    weight: u32,
-    /// When it arrives, once it was compared with one of another weight. Among equals the hash says it.
-    arrival: Option<f64>,
-}
-
-impl First {
-    const NONE: Self = Self { index: None, hash: 0, weight: 0, arrival: None };
-
-    #[inline(always)]
-    fn or(&mut self, key: u64, index: usize, candidate: &Candidate) {
-        let (hash, weight) = (rank(key, candidate.endpoint), candidate.effective_weight());
-        if weight == self.weight {
-            if hash > self.hash {
-                *self = Self { index: Some(index), hash, weight, arrival: None };
-            }
-        } else if let Some(arrival) = self.arrival_before(hash, weight) {
-            *self = Self { index: Some(index), hash, weight, arrival };
-        }
-    }
-
-    /// When one of another weight arrives, if that is before this one; `Some(None)` before the first.
-    #[inline]
-    fn arrival_before(&mut self, hash: u64, weight: u32) -> Option<Option<f64>> {
-        if self.index.is_none() {
-            return Some(None);
-        }
-        let own = || arrival_below(self.hash, self.weight.into(), f64::INFINITY);
-        let limit = *self.arrival.get_or_insert_with(|| own().unwrap_or(f64::INFINITY));
-        arrival_below(hash, weight.into(), limit).map(Some)
-    }
-}
-
 /// Who has room: outstanding < factor × share, all multiplied out. Exact below 2^53; above that, off by
 /// less than a request in 2^50.
 #[derive(Clone, Copy)]
@@ -116,10 +80,15 @@ struct Bound {
 }
 
 impl Bound {
+    /// With so many requests outstanding beside this one, at endpoints of so much weight.
+    fn new(load_factor: u32, outstanding: u64, weights: u64) -> Self {
+        let allowed = f64::from(load_factor.max(1000)) * (outstanding + 1) as f64;
+        Self { weights: weights as f64 * 1000.0, allowed }
+    }
+
     #[inline(always)]
-    fn has_room(self, candidate: &Candidate) -> bool {
-        let weight = f64::from(candidate.effective_weight());
-        f64::from(candidate.outstanding) * self.weights < self.allowed * weight
+    fn has_room(self, entry: &Entry) -> bool {
+        f64::from(entry.outstanding) * self.weights < self.allowed * f64::from(entry.weight)
     }
 }
 
@@ -141,31 +110,6 @@ impl Affinity {
         };
         key.or(version).unwrap_or_else(|| request.draw(purpose::KEY))
     }
-
-    /// Whose the key is, and what all may have.
-    fn owner<C: Candidates + ?Sized>(
-        &self,
-        key: u64,
-        candidates: &C,
-        shortlist: &Shortlist,
-    ) -> (First, Bound) {
-        let (mut owner, mut outstanding, mut weights) = (First::NONE, 1_u64, 0_u64);
-        for index in shortlist.iter() {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            outstanding += u64::from(candidate.outstanding);
-            weights += u64::from(candidate.effective_weight());
-            owner.or(key, index, &candidate);
-        }
-        let allowed = f64::from(self.load_factor.max(1000)) * outstanding as f64;
-        (owner, Bound { weights: weights as f64 * 1000.0, allowed })
-    }
-}
-
-/// What the key's ranking goes by, at one endpoint: below 2^53, and the higher the better.
-#[inline(always)]
-fn rank(key: u64, endpoint: EndpointId) -> u64 {
-    // The product keeps apart endpoints and keys that were numbered.
-    mix(key ^ endpoint.0.wrapping_mul(0xd6e8_feb8_6659_fd93)) >> 11
 }
 
 impl<C: Candidates + ?Sized> RoutingPolicy<C> for Affinity {
@@ -176,38 +120,21 @@ impl<C: Candidates + ?Sized> RoutingPolicy<C> for Affinity {
         shortlist: &mut Shortlist,
         _: &mut dyn RouteSink,
     ) -> Result<Choice, NoRoute> {
-        let key = mix(self.key(request));
-        let (owner, bound) = self.owner(key, candidates, shortlist);
-        let owner = owner.index.ok_or(NoRoute::AllExcluded)?;
-        let is_loaded = |candidate: &Candidate| candidate.loaded || !self.loaded_first;
-        let takes_it = candidates
-            .candidate(owner)
-            .is_some_and(|candidate| bound.has_room(&candidate) && is_loaded(&candidate));
-        if takes_it {
-            return Ok(shortlist.choice(candidates, owner, Reason::KeyOwner));
-        }
-        let (mut first, mut is_warm) = (First::NONE, false);
-        for index in shortlist.iter() {
-            let Some(candidate) = candidates.candidate(index) else { break };
-            if !bound.has_room(&candidate) {
-                continue;
-            }
-            match (is_loaded(&candidate), is_warm) {
-                (true, false) => {
-                    (first, is_warm) = (First::NONE, true);
-                    first.or(key, index, &candidate);
-                }
-                (false, true) => {}
-                _ => first.or(key, index, &candidate),
-            }
-        }
-        let (index, reason) = match first.index {
+        let (key, mut kept) = (Key::new(self.key(request)), Kept::new());
+        let ranking = Ranking::new(key, candidates, shortlist, &mut kept);
+        let bound = Bound::new(self.load_factor, ranking.outstanding, ranking.weights);
+        let is_warm = |entry: &Entry| !self.loaded_first || entry.is_loaded();
+        let owner = ranking.first(|_| true).ok_or(NoRoute::AllExcluded)?;
+        let (entry, reason) = if bound.has_room(&owner) && is_warm(&owner) {
+            (owner, Reason::KeyOwner)
+        } else if let Some(warm) = ranking.first(|entry| bound.has_room(entry) && is_warm(entry)) {
+            (warm, if self.loaded_first { Reason::Loaded } else { Reason::KeyOverflow })
+        } else if let Some(cold) = ranking.first(|entry| bound.has_room(entry)) {
+            (cold, Reason::ColdLoad)
+        } else {
             // Someone has room, unless figures change while they are read.
-            None => (owner, Reason::KeyOwner),
-            Some(index) if !is_warm => (index, Reason::ColdLoad),
-            Some(index) if self.loaded_first => (index, Reason::Loaded),
-            Some(index) => (index, Reason::KeyOverflow),
+            (owner, Reason::KeyOwner)
         };
-        Ok(shortlist.choice(candidates, index, reason))
+        Ok(shortlist.choice(candidates, entry.index(), reason))
     }
 }

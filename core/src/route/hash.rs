@@ -32,8 +32,20 @@ const fn fnv1a(mut bytes: &[u8]) -> u64 {
 /// Spreads a number over all 64 bits; one to one.
 #[inline(always)]
 pub(super) const fn mix(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    finish(gamma(number))
+}
+
+/// The step of SplitMix64.
+#[inline(always)]
+pub(super) const fn gamma(number: u64) -> u64 {
+    number.wrapping_add(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The output function of SplitMix64, which turns steps into numbers that have nothing to do with each
+/// other; one to one.
+#[inline(always)]
+pub(super) const fn finish(step: u64) -> u64 {
+    let mut mixed = (step ^ step >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 31
 }

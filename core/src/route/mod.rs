@@ -56,6 +56,7 @@ mod load;
 mod odds;
 mod policy;
 mod priority;
+mod rendezvous;
 mod retry;
 mod round_robin;
 mod rules;

@@ -1,5 +1,6 @@
 //! The same key to the same endpoint.
 
+use super::super::rendezvous::Key;
 use super::*;
 
 fn user(number: u64) -> RouteContext<'static> {
@@ -79,6 +80,105 @@ proptest! {
         let is_full = f64::from(outstanding[owner.index]) >= 1.25 * share;
         prop_assert_eq!(choice.reason == Reason::KeyOverflow, is_full);
         prop_assert_eq!(choice.index == owner.index, !is_full);
+    }
+}
+
+/// What the documentation says, endpoint by endpoint and with a logarithm for each: who is first of those
+/// for which `may_be` holds.
+fn first_to_arrive(
+    candidates: &[Candidate],
+    key: u64,
+    may_be: impl Fn(&Candidate) -> bool,
+) -> Option<usize> {
+    let arrival = |candidate: &Candidate| {
+        let distance = Key::new(key).distance(candidate.endpoint) as f64;
+        -(1.0 - distance / (1_u64 << 53) as f64).ln() / f64::from(candidate.effective_weight())
+    };
+    let those = candidates.iter().enumerate().filter(|(_, candidate)| may_be(candidate));
+    let arriving = those.map(|(index, candidate)| (arrival(candidate), index));
+    arriving.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, index)| index)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_choice_is_that_of_the_definition(
+        // More than are kept, too.
+        weights in proptest::collection::vec(
+            prop_oneof![3 => Just(1_u16), 2 => 1..=10_u16, 1 => any::<u16>()], 1..300,
+        ),
+        same_weights in any::<bool>(),
+        figures in proptest::collection::vec((0..12_u32, any::<bool>(), 1..=1000_u16), 300),
+        (load_factor, loaded_first) in (900..2000_u32, any::<bool>()),
+        keys in proptest::collection::vec(any::<u64>(), 1..20),
+    ) {
+        let weights = if same_weights { std::vec![weights[0].max(1); weights.len()] } else { weights };
+        let mut candidates = weighted(&weights);
+        for (candidate, &(outstanding, loaded, ramp)) in candidates.iter_mut().zip(&figures) {
+            let ramp = if same_weights { FULL_RAMP } else { ramp };
+            *candidate = Candidate { outstanding, loaded, ramp, ..*candidate };
+        }
+        let policy = Affinity { load_factor, loaded_first, ..Affinity::STICKY };
+        let fit = |one: &Candidate| one.weight > 0;
+        let sum = |figure: fn(&Candidate) -> u32| {
+            candidates.iter().filter(|one| fit(one)).map(|one| u128::from(figure(one))).sum::<u128>()
+        };
+        let (requests, weight) = (sum(|one| one.outstanding) + 1, sum(Candidate::effective_weight));
+        let has_room = |one: &Candidate| {
+            u128::from(one.outstanding) * weight * 1000
+                < u128::from(load_factor.max(1000)) * requests * u128::from(one.effective_weight())
+        };
+        let is_warm = |one: &Candidate| one.loaded || !loaded_first;
+        for key in keys {
+            let context = RouteContext { sticky: Some(key), ..request(1) };
+            let choice = policy.choose(&context, &candidates[..], &mut ());
+            let Some(owner) = first_to_arrive(&candidates, key, fit) else {
+                prop_assert_eq!(choice, Err(NoRoute::AllExcluded));
+                continue;
+            };
+            let warm =
+                first_to_arrive(&candidates, key, |one| fit(one) && has_room(one) && is_warm(one));
+            let cold = first_to_arrive(&candidates, key, |one| fit(one) && has_room(one));
+            let expected = match (warm, cold) {
+                (Some(warm), _) if warm == owner => (owner, Reason::KeyOwner),
+                (Some(warm), _) if loaded_first => (warm, Reason::Loaded),
+                (Some(warm), _) => (warm, Reason::KeyOverflow),
+                (None, Some(cold)) => (cold, Reason::ColdLoad),
+                (None, None) => unreachable!("someone has room"),
+            };
+            let choice = choice.unwrap();
+            prop_assert_eq!((choice.index, choice.reason), expected);
+        }
+    }
+}
+
+#[test]
+fn keys_and_endpoints_that_are_numbered_are_divided_by_weight_too() {
+    // Who is first and who would be if that one left, over keys 0, 1, 2 …: as often as weights say.
+    for weights in [&[1_u16; 6][..], &[1, 2, 3, 4]] {
+        let mut candidates = weighted(weights);
+        (0..).zip(&mut candidates).for_each(|(number, one)| one.endpoint = EndpointId(number));
+        let mut counts = std::vec![std::vec![0; weights.len()]; weights.len()];
+        let keys = 40_000;
+        for key in 0..keys {
+            let context = RouteContext { sticky: Some(key), ..request(1) };
+            let choose =
+                |context| Affinity::STICKY.choose(&context, &candidates[..], &mut ()).unwrap();
+            let first = choose(context);
+            let blocked = [first.endpoint];
+            let second = choose(RouteContext { blocked: &blocked, ..context });
+            counts[first.index][second.index] += 1;
+        }
+        let all = f64::from(weights.iter().sum::<u16>());
+        for (first, counts) in counts.iter().enumerate() {
+            for (second, &count) in counts.iter().enumerate().filter(|&(second, _)| second != first)
+            {
+                let [one, other] = [first, second].map(|index| f64::from(weights[index]));
+                let share = one / all * other / (all - one);
+                assert!(is_near(count, keys as usize, share), "{weights:?}: {counts:?}");
+            }
+        }
     }
 }
 
