@@ -207,6 +207,11 @@ impl Candidates for Live {
         let (plain, health, load) = self.endpoints.get(index)?;
         Some(load.fill(health.fill(*plain, self.now), self.now))
     }
+
+    #[inline(always)]
+    fn place(&self, index: usize) -> Option<Place> {
+        self.endpoints.get(index).map(|(plain, ..)| plain.place)
+    }
 }
 
 fn live(name: &'static str, policy: impl RoutingPolicy<Live> + 'static, all: &[Candidate]) -> Cell {

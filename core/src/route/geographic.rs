@@ -118,8 +118,8 @@ impl Tiers {
         for first in (0..count).step_by(64) {
             let (mut words, mut bit) = ([0_u64; 4], 1_u64);
             for index in first..count.min(first + 64) {
-                let Some(candidate) = candidates.candidate(index) else { break };
-                let shares = place.shares(candidate.place);
+                let Some(other) = candidates.place(index) else { break };
+                let shares = place.shares(other);
                 for (word, shares) in words.iter_mut().zip(shares) {
                     *word |= if shares { bit } else { 0 };
                 }

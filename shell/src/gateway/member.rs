@@ -220,7 +220,8 @@ pub(super) struct Sought {
     pub(super) least: Presence,
 }
 
-/// The endpoints of a model, with their figures of the moment.
+/// The endpoints of a model, with their figures of the moment, which are read once: what threads share is
+/// slow to read, and a choice asks for it a few times.
 ///
 /// Those that have not got what is sought are as if they had no weight, as long as there is one that has it:
 /// before the gate, so that health is compared among those alone that could answer, and nearness too. One
@@ -228,9 +229,9 @@ pub(super) struct Sought {
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) seats: Arc<[Seat]>,
+    candidates: Vec<Candidate>,
     sought: Sought,
     hides: bool,
-    now: Instant,
 }
 
 impl View {
@@ -238,7 +239,8 @@ impl View {
         let hides = seats
             .iter()
             .any(|seat| !seat.gate.is_closed() && !seat.model.is_odd() && seat.has(sought));
-        Self { seats, sought: sought.clone(), hides, now }
+        let candidates = seats.iter().map(|seat| seat.candidate(sought, hides, now)).collect();
+        Self { seats, candidates, sought: sought.clone(), hides }
     }
 
     /// The name of why the endpoint at `index` was left out.
@@ -253,10 +255,11 @@ impl View {
 
 impl Candidates for View {
     fn count(&self) -> usize {
-        self.seats.len()
+        self.candidates.len()
     }
 
+    #[inline(always)]
     fn candidate(&self, index: usize) -> Option<Candidate> {
-        self.seats.get(index).map(|seat| seat.candidate(&self.sought, self.hides, self.now))
+        self.candidates.as_slice().candidate(index)
     }
 }
