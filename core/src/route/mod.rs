@@ -25,8 +25,8 @@
 //!
 //! # What it goes by, and what goes with it
 //! Figures come from [`EndpointLoad`] (what is outstanding, Peak-EWMA latency) and [`EndpointHealth`]
-//! (probes, ejection, slow start). [`Split`] divides traffic between versions and [`Experiment`] says
-//! when their difference means something; [`Shadow`] decides who else gets a copy; [`Retries`] and
+//! (probes, ejection, slow start). [`Split`] divides traffic between versions, [`Bandit`] by how they do,
+//! and [`Experiment`] says when their difference means something; [`Shadow`] decides who else gets a copy; [`Retries`] and
 //! [`Hedging`] whether to ask a second one.
 //!
 //! # What it promises
@@ -42,6 +42,7 @@
 //! often. `cargo bench --bench routing` measures it, on a shared core at about 3 GHz.
 
 mod affinity;
+mod bandit;
 mod candidate;
 mod confidence;
 mod context;
@@ -77,6 +78,7 @@ mod models;
 mod routing;
 
 pub use affinity::{Affinity, AffinityKey};
+pub use bandit::{Bandit, BanditConfig, BanditError};
 pub use candidate::{Candidate, Candidates, FULL_RAMP, Health};
 pub use confidence::{Bounds, ConfidenceSequence};
 pub use context::{Annotation, EndpointId, Place, RouteContext, Tier};

@@ -67,6 +67,45 @@ fn turns_of_a_split_are_each_taken_once() {
 }
 
 #[test]
+fn shares_of_a_bandit_are_read_as_of_one_update() {
+    loom::model(|| {
+        let config = BanditConfig {
+            update_every: Duration::ZERO,
+            least_move: 1,
+            memory: 2,
+            ..BanditConfig::DEFAULT
+        };
+        let bandit = Arc::new(Bandit::new(&[5_000, 4_000, 500, 300, 200], config, 0).unwrap());
+        let other = bandit.clone();
+        let writer = thread::spawn(move || {
+            // The first outcome begins the interval; each of the others changes the shares.
+            for (arm, now) in [(0, 1), (1, 2), (2, 3)] {
+                other.record(arm, 1.0, at(now));
+            }
+        });
+        assert_eq!(bandit.shares().iter().sum::<u16>(), ALL_TRAFFIC);
+        writer.join().unwrap();
+        assert_ne!(bandit.shares()[0], 5_000);
+    });
+}
+
+#[test]
+fn outcomes_that_come_at_once_are_all_learned() {
+    loom::model(|| {
+        let config = BanditConfig { update_every: Duration::ZERO, ..BanditConfig::DEFAULT };
+        let bandit = Arc::new(Bandit::new(&[5_000, 5_000], config, 0).unwrap());
+        bandit.record(0, 1.0, at(1));
+        let other = bandit.clone();
+        let first = thread::spawn(move || other.record(1, 1.0, at(2)));
+        bandit.record(0, 1.0, at(2));
+        first.join().unwrap();
+        bandit.record(1, 1.0, at(3)); // alone: it learns of what the others left
+        let known = [0, 1].map(|arm| bandit.known(arm).unwrap().0);
+        assert_eq!(known, [2.0, 2.0]);
+    });
+}
+
+#[test]
 fn a_limit_of_one_lets_one_in() {
     loom::model(|| {
         let load = Arc::new(EndpointLoad::new(Duration::from_secs(1)));

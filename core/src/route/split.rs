@@ -83,8 +83,7 @@ impl core::error::Error for SplitError {}
 pub struct Split {
     turn: AtomicU64,
     salt: u64,
-    weights: [u16; MAX_ARMS],
-    arms: usize,
+    weights: Weights,
 }
 
 impl Split {
@@ -94,11 +93,11 @@ impl Split {
         /// # Errors
         /// If there are no weights or too many, one is 0, or they do not add up to [`ALL_TRAFFIC`].
         pub fn new(weights: &[u16], salt: u64) -> Result<Self, SplitError> {
-            match checked(weights) {
+            match Weights::new(weights) {
                 Err(error) => Err(error),
-                Ok(checked) => {
+                Ok(weights) => {
                     let turn = AtomicU64::new(salt % ALL_TRAFFIC as u64);
-                    Ok(Self { turn, salt, weights: checked, arms: weights.len() })
+                    Ok(Self { turn, salt, weights })
                 }
             }
         }
@@ -107,7 +106,7 @@ impl Split {
     /// The weights, arm by arm.
     #[must_use]
     pub fn weights(&self) -> &[u16] {
-        self.weights.get(..self.arms).unwrap_or(&[])
+        self.weights.as_slice()
     }
 
     /// The arm of a request: by its key, if it has one, else in turn.
@@ -120,8 +119,70 @@ impl Split {
 
     /// The arm whose turn it is.
     pub fn next_arm(&self) -> usize {
-        let mut place = place_of(self.turn.fetch_add(1, Ordering::Relaxed));
-        for (arm, &weight) in self.weights().iter().enumerate() {
+        self.weights.arm_at(self.turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The arm of a key.
+    #[must_use]
+    pub fn arm_of(&self, key: u64) -> usize {
+        self.weights.arm_of(key, self.salt)
+    }
+}
+
+/// The weights of up to 16 arms, which add up to [`ALL_TRAFFIC`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Weights {
+    weights: [u16; MAX_ARMS],
+    arms: usize,
+}
+
+impl Weights {
+    pub(super) const fn new(weights: &[u16]) -> Result<Self, SplitError> {
+        match checked(weights) {
+            Ok(checked) => Ok(Self { weights: checked, arms: weights.len() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Weights that add up already.
+    pub(super) const fn of(weights: [u16; MAX_ARMS], arms: usize) -> Self {
+        Self { weights, arms }
+    }
+
+    /// Four to a word.
+    pub(super) fn pack(&self) -> [u64; MAX_ARMS / 4] {
+        let mut words = [0; MAX_ARMS / 4];
+        for (word, weights) in words.iter_mut().zip(self.weights.chunks_exact(4)) {
+            *word = weights.iter().rev().fold(0, |word, &weight| word << 16 | u64::from(weight));
+        }
+        words
+    }
+
+    /// What was packed, of so many arms.
+    pub(super) fn unpack(words: [u64; MAX_ARMS / 4], arms: usize) -> Self {
+        let mut weights = [0; MAX_ARMS];
+        for (weights, mut word) in weights.chunks_exact_mut(4).zip(words) {
+            for weight in weights {
+                *weight = word as u16; // the lowest 16 bits
+                word >>= 16;
+            }
+        }
+        Self { weights, arms }
+    }
+
+    /// All there may be; 0 behind the last arm.
+    pub(super) const fn all(&self) -> [u16; MAX_ARMS] {
+        self.weights
+    }
+
+    pub(super) fn as_slice(&self) -> &[u16] {
+        self.weights.get(..self.arms).unwrap_or(&[])
+    }
+
+    /// The arm that has this turn.
+    pub(super) fn arm_at(&self, turn: u64) -> usize {
+        let mut place = place_of(turn);
+        for (arm, &weight) in self.as_slice().iter().enumerate() {
             if place < weight {
                 return arm;
             }
@@ -131,11 +192,10 @@ impl Split {
     }
 
     /// The arm of a key.
-    #[must_use]
-    pub fn arm_of(&self, key: u64) -> usize {
-        let key = mix(key ^ mix(self.salt));
+    pub(super) fn arm_of(&self, key: u64, salt: u64) -> usize {
+        let key = mix(key ^ mix(salt));
         let mut first = (0, f64::INFINITY);
-        for (arm, &weight) in self.weights().iter().enumerate() {
+        for (arm, &weight) in self.as_slice().iter().enumerate() {
             let hash = mix(key ^ mix(arm as u64)) >> 11;
             if let Some(arrival) = arrival_below(hash, f64::from(weight), first.1) {
                 first = (arm, arrival);

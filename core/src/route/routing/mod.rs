@@ -1,6 +1,7 @@
 //! The suite of routing.
 
 mod affinity;
+mod bandit;
 mod every_policy;
 mod experiment;
 mod filters;
