@@ -39,6 +39,8 @@ enum Command {
     Shadows(ShowArgs),
     /// Show what experiments say so far: both versions, how sure it is, the verdict
     Experiments(ShowArgs),
+    /// Show how bandits divide requests among versions now, and what for
+    Bandits(ShowArgs),
     Explain(ExplainArgs),
 }
 
@@ -118,6 +120,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
         Command::Split(args) => change::split(args, *output),
         Command::Shadows(args) => block_on(shadows(args, *output)),
         Command::Experiments(args) => block_on(experiments(args, *output)),
+        Command::Bandits(args) => block_on(bandits(args, *output)),
         Command::Explain(args) => block_on(explain(args, *output)),
     }
 }
@@ -203,6 +206,32 @@ async fn experiments(args: &ShowArgs, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
+async fn bandits(args: &ShowArgs, output: Output) -> Result<(), CliError> {
+    let told: Value = args.server.client().get("/v2/routes/bandits").await?;
+    if output.is_json() {
+        output.json(&told);
+        return Ok(());
+    }
+    let mut rows = vec![["MODEL", "VERSION", "PART", "REQUESTS", "WORTH"].map(str::to_owned)];
+    for bandit in told.as_array().into_iter().flatten() {
+        let model = bandit["model"].as_str().unwrap_or("-");
+        for version in bandit["versions"].as_array().into_iter().flatten() {
+            let number = |name: &str, digits: usize| {
+                version[name].as_f64().map_or_else(|| "-".into(), |it| format!("{it:.digits$}"))
+            };
+            rows.push([
+                model.to_owned(),
+                version["version"].as_str().unwrap_or("-").to_owned(),
+                format!("{} %", number("percent", 2)),
+                number("requests", 0),
+                number("reward", 4),
+            ]);
+        }
+    }
+    output.text(&table(&rows));
+    Ok(())
+}
+
 async fn explain(args: &ExplainArgs, output: Output) -> Result<(), CliError> {
     let parameters: Map<String, Value> = args
         .parameters
@@ -278,6 +307,16 @@ fn text_of(explained: &Value) -> String {
         ),
         None => format!("goes nowhere; fallbacks: {}", text(&explained["fallbacks"])),
     };
+    let parts: Vec<String> = explained["parts"]["versions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|it| format!("{} {} %", text(&it["version"]), text(&it["percent"])))
+        .collect();
+    let parts = match &parts[..] {
+        [] => String::new(),
+        parts => format!("\nparts of versions now: {}", parts.join(", ")),
+    };
     let from = match explained["place"].as_str() {
         Some(place) => format!(" from {place}"),
         None => String::new(),
@@ -289,7 +328,7 @@ fn text_of(explained: &Value) -> String {
         notes => format!("\nnotes: {}", notes.join(", ")),
     };
     format!(
-        "{}{version}{from} by {} {goes}{notes}\n\n{}",
+        "{}{version}{from} by {} {goes}{notes}{parts}\n\n{}",
         text(&explained["model"]),
         text(&explained["policy"]),
         table(&rows)

@@ -1,5 +1,6 @@
 //! Asking endpoints: one, another where that can help, two at once where the first is late.
 
+use super::bandit::InBandit;
 use super::deadline::{Deadline, Limit};
 use super::endpoint::{EndpointError, check_answer};
 use super::experiments::InExperiment;
@@ -64,20 +65,25 @@ impl Gateway {
         let arm = version.as_deref().filter(|_| by_split).and_then(|version| routes.arm(version));
         let sent = arm.map(ArmCounters::sent);
         let counted = InExperiment::begin(self, running, version.as_deref());
+        let learning = routes.bandit.as_deref().filter(|_| by_split);
+        let learned = InBandit::begin(self, learning, version.as_deref());
         let answered = self.travel(&mut journey).await;
         let took = self.clock.now().since(journey.context.now);
         let response = match answered {
             Ok(response) => {
                 counted.end(Ok(took));
+                learned.end(Ok(took.into()));
                 response
             }
             Err(Stopped::Failed(error)) => {
                 counted.end(Err(&error));
+                learned.end(Err(&error));
                 return Err(Stopped::Failed(error));
             }
             // It was sent nowhere, and sets out again.
             Err(Stopped::Moved) => {
                 counted.leave();
+                learned.leave();
                 sent.into_iter().for_each(Sent::take_back);
                 return Err(Stopped::Moved);
             }
@@ -104,7 +110,11 @@ impl Gateway {
         let Ruled { version: rule_version, only } = rule.unwrap_or_default();
         let by_split = || {
             let (split, versions) = routes.split.as_ref()?;
-            versions.get(split.arm(sticky)).cloned()
+            let arm = match &routes.bandit {
+                Some(bandit) => bandit.arm(sticky),
+                None => split.arm(sticky),
+            };
+            versions.get(arm).cloned()
         };
         let (version, version_by) = match (version, rule_version) {
             (Some(version), _) => (Some(version.to_owned()), "request"),

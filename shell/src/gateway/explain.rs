@@ -1,6 +1,7 @@
 //! Where a request would go, without sending it.
 
 use super::attempt::Journey;
+use super::bandit::BanditFigures;
 use super::deadline::Deadline;
 use super::member::{Member, View};
 use super::route::{Notes, note_text};
@@ -23,6 +24,9 @@ pub struct Explanation {
     pub version: Option<String>,
     /// How it was found: `request`, `rule`, `split`; empty where none is.
     pub version_by: &'static str,
+    /// The parts of versions at the moment, where a bandit divides the split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<BanditFigures>,
     /// Where the request comes from, where that is known.
     pub place: Option<String>,
     /// The endpoint, if one is left.
@@ -125,6 +129,7 @@ impl Gateway {
             policy: taken.policy,
             version,
             version_by: taken.version_by,
+            parts: routes.bandit.as_ref().map(|bandit| bandit.figures()),
             place,
             candidates: candidates.collect(),
             endpoint: choice

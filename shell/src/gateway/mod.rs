@@ -18,6 +18,7 @@
 
 mod answers;
 mod attempt;
+mod bandit;
 mod change;
 mod deadline;
 mod endpoint;
@@ -38,6 +39,7 @@ mod routing_tests;
 mod shadows;
 mod waiting;
 
+pub use bandit::{BanditFigures, VersionFigures};
 pub use change::{EndpointStanding, TableChangeError};
 pub use endpoint::{Answer, Endpoint, EndpointError, LocalEndpoint};
 pub use experiments::{ArmFigures, ExperimentFigures};

@@ -1,6 +1,7 @@
 //! Routes that make sense, made ready: policies with their state, members at hand.
 
 use super::GatewayOptions;
+use super::bandit::{Bandits, Learning};
 use super::experiments::{Experiments, Running};
 use super::figures::{ArmCounters, ModelFigures};
 use super::hints::Places;
@@ -27,6 +28,7 @@ use tensorforge_core::route::{
 #[derive(Default)]
 pub(super) struct Lasting {
     pub(super) experiments: Experiments,
+    pub(super) bandits: Bandits,
     /// They count what endpoints' health says, which lasts as well. Each with its share in thousandths.
     caps: Mutex<HashMap<String, (u16, Arc<EjectionCap>)>>,
     figures: Mutex<HashMap<String, Arc<ModelFigures>>>,
@@ -83,6 +85,8 @@ pub(super) struct ModelPlan {
     pub(super) arms: Vec<Arc<ArmCounters>>,
     pub(super) figures: Arc<ModelFigures>,
     pub(super) experiment: Option<Arc<Running>>,
+    /// What changes the split's parts.
+    pub(super) bandit: Option<Arc<Learning>>,
     pub(super) rules: Vec<(CheckedRule, Option<Arc<[Seat]>>)>,
     pub(super) fallbacks: Vec<String>,
     pub(super) shadows: Vec<(Shadow, CheckedShadow, Arc<Copies>)>,
@@ -222,6 +226,8 @@ impl ModelPlan {
                 all.as_millis()
             )));
         }
+        let bandit = model.bandit.as_ref().map(|it| lasting.bandits.of(name, &model.split, it));
+        let bandit = bandit.transpose().map_err(|error| wrong(error.to_string()))?;
         Ok(Self {
             name: name.to_owned(),
             policy_name: model.policy,
@@ -231,6 +237,7 @@ impl ModelPlan {
             arms,
             figures,
             experiment: model.experiment.as_ref().and_then(|it| lasting.experiments.of(name, it)),
+            bandit,
             rules: model.rules.iter().map(rule).collect(),
             fallbacks: model.fallbacks.clone(),
             shadows,

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::{pending, ready};
 use std::sync::atomic::AtomicBool;
 
+mod bandits;
 mod changes;
 mod deadlines;
 mod explained;
@@ -30,6 +31,8 @@ enum Does {
     IsAnother,
     /// Requests for this version; the others are answered.
     Fails(&'static str),
+    /// Takes so long for requests for this version; the others are answered.
+    Lags(&'static str, Duration),
     Hangs,
     /// As long as this, then it answers.
     Takes(Duration),
@@ -88,6 +91,14 @@ impl Endpoint for Fake {
             Does::Says(error) => Box::pin(ready(Err(error))),
             Does::Fails(bad) if version == Some(bad) => Box::pin(ready(Err(status(500)))),
             Does::Fails(_) => Box::pin(ready(Ok(answer(model, output())))),
+            Does::Lags(slow, time) => {
+                let time = if version == Some(slow) { time } else { Duration::ZERO };
+                let answer = answer(model, output());
+                Box::pin(async move {
+                    tokio::time::sleep(time).await;
+                    Ok(answer)
+                })
+            }
             Does::Hangs => Box::pin(pending()),
             Does::Takes(time) => {
                 let answer = answer(model, output());

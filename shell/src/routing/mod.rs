@@ -39,11 +39,11 @@ pub use answers::{
 pub use gate::{EndpointGate, InFlight};
 pub use route::{Route, best_route, choose_route, compare_routes, route_available, route_failover};
 pub use routes::{
-    ALL_BASIS_POINTS, AffinityEntry, CheckedAffinity, CheckedEndpoint, CheckedExperiment,
-    CheckedHealth, CheckedModel, CheckedRetries, CheckedRoutes, CheckedRule, CheckedShadow,
-    Condition, EndpointEntry, EndpointState, ExperimentEntry, FilterName, GeographicEntry,
-    HealthEntry, InvalidRoutes, MAX_CHANNELS, MAX_ENDPOINTS, MAX_FILE, MAX_MODELS, MAX_NAME,
-    MAX_PER_MODEL, MAX_PLACES, ModelEntry, OnVerdict, PolicyName, RetriesEntry, Routes,
+    ALL_BASIS_POINTS, AffinityEntry, BanditEntry, CheckedAffinity, CheckedBandit, CheckedEndpoint,
+    CheckedExperiment, CheckedHealth, CheckedModel, CheckedRetries, CheckedRoutes, CheckedRule,
+    CheckedShadow, Condition, EndpointEntry, EndpointState, ExperimentEntry, FilterName,
+    GeographicEntry, HealthEntry, InvalidRoutes, MAX_CHANNELS, MAX_ENDPOINTS, MAX_FILE, MAX_MODELS,
+    MAX_NAME, MAX_PER_MODEL, MAX_PLACES, ModelEntry, OnVerdict, PolicyName, RetriesEntry, Routes,
     RoutesFileError, RuleEntry, ShadowAnswers, ShadowEntry, SplitEntry, StickyBy, VersionShare,
 };
 pub use score::{

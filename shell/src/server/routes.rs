@@ -7,7 +7,8 @@ use super::error::ApiError;
 use super::http::{App, read_body};
 use crate::contracts::InferRequest;
 use crate::gateway::{
-    EndpointStanding, ExperimentFigures, Explanation, Gateway, Hints, PublishError, ShadowFigures,
+    BanditFigures, EndpointStanding, ExperimentFigures, Explanation, Gateway, Hints, PublishError,
+    ShadowFigures,
 };
 use crate::routing::{EndpointEntry, Routes, SplitEntry, TableVersion};
 use axum::body::Body;
@@ -29,6 +30,7 @@ pub(super) fn router() -> Router<App> {
         .route("/v2/routes/models/{model}/split", post(split))
         .route("/v2/routes/shadows", get(shadows))
         .route("/v2/routes/experiments", get(experiments))
+        .route("/v2/routes/bandits", get(bandits))
         .route("/v2/routes/explain", post(explain))
 }
 
@@ -158,6 +160,10 @@ async fn split(
 
 async fn experiments(State(app): State<App>) -> Result<Json<Vec<ExperimentFigures>>, ApiError> {
     Ok(Json(gateway(&app)?.experiments()))
+}
+
+async fn bandits(State(app): State<App>) -> Result<Json<Vec<BanditFigures>>, ApiError> {
+    Ok(Json(gateway(&app)?.bandits()))
 }
 
 async fn shadows(State(app): State<App>) -> Result<Json<Vec<ShadowFigures>>, ApiError> {

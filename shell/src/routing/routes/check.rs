@@ -383,6 +383,7 @@ impl Known<'_> {
             .enumerate()
             .map(|(index, rule)| self.check_rule(&entry.within("rules", index), rule));
         let Tuning { health, retries, affinity, overprovision } = tuning::check(entry, model)?;
+        let split = check_split(entry, model)?;
         Ok(CheckedModel {
             policy: model.policy,
             filters: model.filters.clone(),
@@ -391,9 +392,10 @@ impl Known<'_> {
             health,
             retries,
             endpoints,
-            split: check_split(entry, model)?,
             fallbacks: model.fallbacks.clone(),
             experiment: super::experiment::check(entry, model)?,
+            bandit: super::bandit::check(entry, model, &split)?,
+            split,
             shadows: shadows.collect::<Result<_, _>>()?,
             rules: rules.collect::<Result<_, _>>()?,
         })

@@ -1,8 +1,8 @@
 //! Routes that are known to make sense.
 
 use super::{
-    CheckedAffinity, CheckedExperiment, CheckedHealth, CheckedRetries, EndpointState, FilterName,
-    PolicyName, Routes,
+    CheckedAffinity, CheckedBandit, CheckedExperiment, CheckedHealth, CheckedRetries,
+    EndpointState, FilterName, PolicyName, Routes,
 };
 use crate::routing::{Route, Tolerance};
 use hashbrown::HashMap;
@@ -119,6 +119,8 @@ pub struct CheckedModel {
     pub split: Vec<VersionShare>,
     /// Which two versions of the split are compared.
     pub experiment: Option<CheckedExperiment>,
+    /// By what the split's parts change.
+    pub bandit: Option<CheckedBandit>,
     /// Models to ask instead; no way along them comes back here.
     pub fallbacks: Vec<String>,
     /// Who else gets copies.

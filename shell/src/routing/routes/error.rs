@@ -123,6 +123,14 @@ pub enum InvalidRoutes {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// A bandit that cannot be.
+    #[error("{entry}: the bandit: {problem}")]
+    Bandit {
+        /// The model.
+        entry: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// A rule that looks at nothing, at two things, or sends nowhere.
     #[error("{entry}: {problem}")]
     Rule {

@@ -1,5 +1,6 @@
 //! What is written down about routes: the file `routes.toml`, or the same as JSON.
 
+mod bandit;
 mod check;
 mod checked;
 mod error;
@@ -10,6 +11,7 @@ mod tuning;
 #[cfg(test)]
 mod tests;
 
+pub use bandit::{BanditEntry, CheckedBandit};
 pub use check::{MAX_CHANNELS, MAX_ENDPOINTS, MAX_MODELS, MAX_NAME, MAX_PER_MODEL, MAX_PLACES};
 pub use checked::{
     CheckedEndpoint, CheckedModel, CheckedRoutes, CheckedRule, CheckedShadow, Condition,
@@ -188,6 +190,9 @@ pub struct ModelEntry {
     /// Compares two versions of the split; see [`ExperimentEntry`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experiment: Option<ExperimentEntry>,
+    /// Divides the split's requests by how its versions do; see [`BanditEntry`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandit: Option<BanditEntry>,
     /// Models to ask instead, the first one first, when no endpoint of this one is left.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<String>,
