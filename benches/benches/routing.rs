@@ -10,11 +10,11 @@ use tensorforge_benches::target::Target;
 use tensorforge_benches::{clock, median};
 use tensorforge_core::batch::ModelId;
 use tensorforge_core::route::{
-    Affinity, Candidate, Candidates, Cheapest, EndpointHealth, EndpointId, EndpointLoad,
-    Experiment, ExperimentConfig, Filtered, Gate, Gated, Geographic, Headroom, Health,
-    HealthConfig, Latency, LeastRequest, Outstanding, Place, Priority, RoundRobin, RouteContext,
-    RoutingPolicy, Rule, Rules, Side, SmoothWeighted, Split, Target as RuleTarget, WeightedRandom,
-    stable_hash,
+    Affinity, Bandit, BanditConfig, Candidate, Candidates, Cheapest, EndpointHealth, EndpointId,
+    EndpointLoad, Experiment, ExperimentConfig, Filtered, Gate, Gated, Geographic, Headroom,
+    Health, HealthConfig, Latency, LeastRequest, Outstanding, Place, Priority, RoundRobin,
+    RouteContext, RoutingPolicy, Rule, Rules, Side, SmoothWeighted, Split, Target as RuleTarget,
+    WeightedRandom, stable_hash,
 };
 use tensorforge_core::{Duration, Instant};
 
@@ -155,6 +155,19 @@ fn cells() -> Vec<Cell> {
     cells.push(("split, in turn", Box::new(move |_| split.next_arm())));
     let split = Split::new(&[9_000, 1_000], 1).expect("the weights add up");
     cells.push(("split, by key", Box::new(move |number| split.arm_of(number))));
+    let bandit =
+        || Bandit::new(&[9_000, 1_000], BanditConfig::DEFAULT, 1).expect("the shares add up");
+    let [in_turn, by_key, learning] = [(); 3].map(|()| bandit());
+    cells.push(("bandit, in turn", Box::new(move |_| in_turn.arm(None))));
+    cells.push(("bandit, by key", Box::new(move |number| by_key.arm(Some(number)))));
+    cells.push((
+        "a bandit's outcome",
+        Box::new(move |number| {
+            // A thousand a second, so that one in a thousand makes new shares.
+            let now = NOW + Duration::from_millis(number);
+            usize::from(learning.record((number % 2) as usize, 1.0, now))
+        }),
+    ));
     let mut experiment =
         Experiment::new(ExperimentConfig::DEFAULT).expect("the default makes sense");
     cells.push((

@@ -319,6 +319,37 @@ mod routing {
     }
 
     #[test]
+    fn requests_go_to_the_version_of_a_split_that_answers() {
+        let server = Server::start(&BACKEND);
+        // Nobody has version 9.
+        let model = "split = [{ version = \"1\", basis_points = 5000 }, \
+                     { version = \"9\", basis_points = 5000 }]\n\
+                     bandit = { floor_percent = 5, update_every_ms = 10 }";
+        let table = table(&[("only", &server)], model);
+        let gateway = gateway(&table);
+        let asked = |words: &[&str]| {
+            let told = run(&[&["--json", "routes"], words, &["--url", gateway.url()]].concat());
+            serde_json::from_slice::<Value>(&told.stdout).unwrap()
+        };
+        let mut requests = 0;
+        // Parts stay for what moves less than 1 % of the requests.
+        while asked(&["bandits"])[0]["versions"][0]["percent"].as_f64() < Some(94.0) {
+            for _ in 0..50 {
+                post(&gateway, &image());
+            }
+            requests += 50;
+            assert!(requests < 5_000, "{}", asked(&["bandits"]));
+        }
+        let parts = &asked(&["explain", "digits"])["parts"]["versions"];
+        assert_eq!(parts[1]["version"], "9");
+        let part = parts[1]["percent"].as_f64().unwrap();
+        assert!((5.0..=6.0).contains(&part), "its floor: {part}");
+        let text = run(&["routes", "bandits", "--url", gateway.url()]);
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert!(text.contains("WORTH") && text.contains("0.0000"), "{text}");
+    }
+
+    #[test]
     fn explain_shows_the_candidates_and_check_names_the_mistake() {
         let (a, b) = (Server::start(&BACKEND), Server::start(&BACKEND));
         let table = table(&[("a", &a), ("b", &b)], "policy = \"round_robin\"");

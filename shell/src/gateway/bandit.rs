@@ -156,10 +156,11 @@ impl<'a> InBandit<'a> {
     }
 }
 
-/// Whether an error has nothing to do with the version: the request is bad, or was sent nowhere.
+/// Whether an error has nothing to do with the version: the request is bad, or was sent nowhere. That
+/// nobody has the version is not the request's fault, which named none.
 fn says_nothing(error: &GatewayError) -> bool {
     match error {
-        GatewayError::Endpoint { error, .. } => !error.is_retryable(),
+        GatewayError::Endpoint { error, .. } => !error.is_retryable() && !error.is_unknown(),
         GatewayError::Overloaded { .. } => true,
         _ => false,
     }

@@ -299,3 +299,8 @@ fn threads_record_and_choose_at_once_and_nothing_is_lost() {
     assert_eq!(all, 8_001.0);
     assert!(bandit.shares()[1] > 9_000);
 }
+
+#[test]
+fn it_is_as_small_as_it_says() {
+    assert!(size_of::<Bandit>() <= 560, "{}", size_of::<Bandit>());
+}
