@@ -185,7 +185,8 @@ impl Registry {
         }
         let is_there = |model: &Arc<Model>| model.ready().next().is_none() && model.knows(version);
         if !self.table().get(name).is_some_and(is_there) {
-            return Err(error.into());
+            // There is nothing to load: another version is there, or it has come since it was not found.
+            return Ok(self.find(name, version)?);
         }
         let mut flight = match self.board(name, version)? {
             Boarded::There(model) => return Ok(model),
