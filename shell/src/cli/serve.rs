@@ -261,6 +261,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), CliError> {
                 ..GatewayOptions::default()
             };
             let gateway = routes::gateway(file, options, clock, &service)?;
+            let weak = Arc::downgrade(&gateway);
+            // However the model changes, what was kept of it is of the one before.
+            service.registry().observe(move |model| {
+                if let Some(gateway) = weak.upgrade() {
+                    gateway.forget_answers(model);
+                }
+            });
             runtime.spawn(Arc::clone(&gateway).keep_probing());
             runtime.spawn(routes::follow(Arc::clone(&gateway), file.clone()));
             Some(gateway)

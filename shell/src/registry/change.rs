@@ -351,6 +351,9 @@ impl Registry {
         leaving.extend(before.iter().map(Leaving::of));
         drop(leaving);
         self.set(name, Some(model));
+        if let Some(observer) = self.observer.get() {
+            observer(name);
+        }
         for old in &before {
             old.go(DeploymentState::Deprecated, cause);
         }

@@ -68,7 +68,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use table::{Leaving, Model, Table};
 use tensorforge_core::ModelId;
 use tensorforge_core::batch::LaneError;
@@ -93,6 +93,9 @@ pub trait Lanes: Send + Sync {
     /// hand, and all that was known of it is forgotten.
     fn forget(&self, model: ModelId) -> bool;
 }
+
+/// Told of each model whose versions have changed.
+pub type Observer = dyn Fn(&str) + Send + Sync;
 
 /// Who decides which models are loaded, under Triton's names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -174,6 +177,7 @@ pub struct Registry {
     underway: Underway,
     told: Told,
     demands: Demands,
+    observer: OnceLock<Box<Observer>>,
 }
 
 impl Registry {
@@ -240,6 +244,7 @@ impl Registry {
             underway: Underway::default(),
             told: Told::default(),
             demands: Demands::default(),
+            observer: OnceLock::new(),
         })
     }
 
@@ -252,6 +257,13 @@ impl Registry {
         let _changing = lock(&self.changing);
         self.places.set_lanes(lanes);
         self.table().ready().try_for_each(|model| lanes.add(model))
+    }
+
+    /// Tells `observer` of each model whose versions change from now on: loaded, loaded again or unloaded,
+    /// whoever asked for that. It is called when requests find the change, before another one is made, and must
+    /// make none itself. There is one observer; whether this is it.
+    pub fn observe(&self, observer: impl Fn(&str) + Send + Sync + 'static) -> bool {
+        self.observer.set(Box::new(observer)).is_ok()
     }
 
     /// The table as it is now.

@@ -73,7 +73,6 @@ pub(super) async fn load(
     }
     let (service, model) = (Arc::clone(&app.service), target.model.clone());
     blocking(move || service.load(&model, sent)).await??;
-    forget_answers(&app, &target);
     Ok(())
 }
 
@@ -96,15 +95,7 @@ pub(super) async fn unload(
     }
     let (service, model) = (Arc::clone(&app.service), target.model.clone());
     blocking(move || service.unload(&model)).await??;
-    forget_answers(&app, &target);
     Ok(())
-}
-
-/// What a gateway here kept of a model is of the one before.
-fn forget_answers(app: &App, target: &Target) {
-    if let Some(gateway) = &app.gateway {
-        gateway.forget_answers(&target.model);
-    }
 }
 
 fn unknown_parameter(name: &str, what: &str, known: &str) -> ApiError {
