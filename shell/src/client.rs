@@ -1,12 +1,14 @@
 //! A small client of the protocol: one keep-alive connection over plain HTTP/1.1.
 
 use crate::contracts::rest::{self, Body, DecodeError, EncodeError, HEADER_LENGTH};
-use crate::contracts::{ErrorBody, InferRequest, InferResponse};
+use crate::contracts::{
+    ErrorBody, InferRequest, InferResponse, REASON_HEADER, RETRY_AFTER_MS, Reason,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -98,6 +100,10 @@ pub enum ClientError {
         status: StatusCode,
         /// The server's message.
         message: String,
+        /// Why, where the server says so.
+        reason: Option<Reason>,
+        /// When to come again, where the server says so.
+        retry_after: Option<Duration>,
     },
     /// The answer is not what the protocol promises.
     #[error("{url} does not speak the protocol: {message}")]
@@ -275,7 +281,8 @@ impl Client {
                 Err(_) => String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
             };
             let (url, status) = (self.url.clone(), head.status);
-            return Err(ClientError::Refused { url, status, message });
+            let (reason, retry_after) = (reason(&head.headers), retry_after(&head.headers));
+            return Err(ClientError::Refused { url, status, message, reason, retry_after });
         }
         let header_length = head.headers.get(HEADER_LENGTH).map(|value| {
             let length = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -345,6 +352,28 @@ impl Client {
     fn protocol(&self, message: String) -> ClientError {
         ClientError::Protocol { url: self.url.clone(), message }
     }
+}
+
+/// The header of an Envoy, such as those of Istio and KServe, that turns requests away at its own limits.
+const ENVOY_OVERLOADED: &str = "x-envoy-overloaded";
+
+/// Why the server did not answer, where a program can read it.
+fn reason(headers: &HeaderMap) -> Option<Reason> {
+    if let Some(reason) = headers.get(REASON_HEADER) {
+        return Some(reason.to_str().map_or(Reason::Other, Reason::of));
+    }
+    headers.contains_key(ENVOY_OVERLOADED).then_some(Reason::Overload)
+}
+
+/// When to come again. Dates are left: whoever sends one means hours, not a queue.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| {
+        let value = headers.get(name)?.to_str().ok()?;
+        value.trim().parse::<u32>().ok().map(u64::from)
+    };
+    number(RETRY_AFTER_MS)
+        .map(Duration::from_millis)
+        .or_else(|| number(RETRY_AFTER.as_str()).map(Duration::from_secs))
 }
 
 /// The path of a model or one of its versions.

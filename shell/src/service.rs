@@ -2,6 +2,8 @@
 //!
 //! What every protocol front end calls, whatever wire it speaks.
 
+mod model_config;
+
 use crate::batch_scheduler::{BatchScheduler, Demand, RunError};
 use crate::clock::Clock;
 use crate::config::{ModelConfig, Version};
@@ -365,6 +367,18 @@ impl Service {
             inputs: io.inputs.clone(),
             outputs: io.outputs.clone(),
         })
+    }
+
+    /// How a model is served, in the form of Triton's model configuration: `name`, `max_batch_size`, `input` …
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub fn model_config(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<serde_json::Value, LookupError> {
+        Ok(model_config::model_config(&*self.registry.find(name, version)?))
     }
 
     /// The figures of one version, of all versions of a model, or of all models.

@@ -2,7 +2,7 @@
 
 use crate::device::ExecuteError;
 use crate::telemetry::FailReason;
-use tensorforge_core::{Dropped, Refused};
+use tensorforge_core::{Dropped, Duration, Refused};
 
 /// Why a request got no answer from its model.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -82,6 +82,36 @@ impl RunError {
     #[must_use]
     pub const fn is_late(&self) -> bool {
         matches!(self, Self::Refused(Refused::Late) | Self::Dropped(Dropped::Expired))
+    }
+
+    /// Whether it was turned away only because too much waits: the model and the server are well.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        use Refused::{LevelQueueFull, ModelBytesFull, ModelQueueFull, QueueFull};
+        match self {
+            Self::Refused(why) => matches!(
+                why,
+                ModelQueueFull { .. }
+                    | ModelBytesFull { .. }
+                    | LevelQueueFull { .. }
+                    | QueueFull { .. }
+            ),
+            Self::Dropped(why) => matches!(why, Dropped::Displaced { .. }),
+            Self::TooManyKinds { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// When it may be sent again, where that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(why) => why.retry_after(),
+            Self::Dropped(
+                Dropped::Displaced { retry_after, .. } | Dropped::CircuitOpen { retry_after },
+            ) => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// Whether it was turned away because too much waits or the server stops: another time, or another

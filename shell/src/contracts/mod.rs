@@ -7,10 +7,12 @@
 mod figures;
 mod json_data;
 mod parameters;
+mod reason;
 pub mod rest;
 
 pub use figures::{BatchFigures, LevelFigures, ModelFigures, RecentFigures, TimeFigures};
 pub use parameters::{SHADOW, is_shadow};
+pub use reason::{REASON_HEADER, RETRY_AFTER_MS, Reason};
 
 use crate::models::{Tensor, TensorSpec};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! The one place that maps errors to the wire.
 
 use crate::batch_scheduler::RunError;
-use crate::contracts::ErrorBody;
 use crate::contracts::rest::{DecodeError, EncodeError};
+use crate::contracts::{ErrorBody, REASON_HEADER, RETRY_AFTER_MS, Reason};
 use crate::gateway::{EndpointError, GatewayError, PublishError, TableChangeError};
 use crate::registry::{ChangeError, DemandError, LookupError, RepositoryError};
 use crate::service::InferError;
@@ -18,11 +18,17 @@ pub(super) struct ApiError {
     message: String,
     /// When to come again, where that is known.
     retry_after: Option<Duration>,
+    /// Why, where the status alone does not tell.
+    reason: Option<Reason>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), retry_after: None }
+        Self { status, message: message.into(), retry_after: None, reason: None }
+    }
+
+    fn because(self, reason: impl Into<Option<Reason>>) -> Self {
+        Self { reason: reason.into(), ..self }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -40,6 +46,14 @@ impl IntoResponse for ApiError {
             let nanos = self.retry_after.unwrap_or_default().as_nanos();
             let seconds = nanos.div_ceil(1_000_000_000).clamp(1, 3600);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            if let Some(after) = self.retry_after {
+                // Most queues are worked off long before a second is over.
+                let millis = after.as_nanos().div_ceil(1_000_000).clamp(1, 3_600_000);
+                response.headers_mut().insert(RETRY_AFTER_MS, HeaderValue::from(millis));
+            }
+        }
+        if let Some(reason) = self.reason {
+            response.headers_mut().insert(REASON_HEADER, HeaderValue::from_static(reason.name()));
         }
         response
     }
@@ -59,11 +73,13 @@ impl From<EncodeError> for ApiError {
 
 impl From<LookupError> for ApiError {
     fn from(error: LookupError) -> Self {
-        let status = match error {
-            LookupError::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::NOT_FOUND,
+        let (status, reason) = match error {
+            LookupError::NotReady { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Reason::NotReady))
+            }
+            _ => (StatusCode::NOT_FOUND, None),
         };
-        Self::new(status, error.to_string())
+        Self::new(status, error.to_string()).because(reason)
     }
 }
 
@@ -76,51 +92,63 @@ impl From<RepositoryError> for ApiError {
 /// 400 for what is wrong with the model or the request, as Triton answers both.
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
-        let status = match error {
+        let (status, reason) = match error {
             ChangeError::Lookup(error) => return error.into(),
             ChangeError::Repository(error) => return error.into(),
-            ChangeError::NoMemory { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            ChangeError::Draining => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_REQUEST,
+            ChangeError::NoMemory { .. } => (StatusCode::INSUFFICIENT_STORAGE, None),
+            ChangeError::Draining => (StatusCode::SERVICE_UNAVAILABLE, Some(Reason::Draining)),
+            _ => (StatusCode::BAD_REQUEST, None),
         };
-        Self::new(status, error.to_string())
+        Self::new(status, error.to_string()).because(reason)
     }
 }
 
 impl From<InferError> for ApiError {
     fn from(error: InferError) -> Self {
-        let (status, retry_after) = match &error {
+        let (status, retry_after, reason) = match &error {
             InferError::Lookup(error) => return error.clone().into(),
-            InferError::Request(_) => (StatusCode::BAD_REQUEST, None),
-            InferError::Demand(error) => demand_status(error),
-            InferError::Run { source, .. } => run_status(source),
+            InferError::Request(_) => (StatusCode::BAD_REQUEST, None, None),
+            InferError::Demand(error) => {
+                let (status, retry_after) = demand_status(error);
+                (status, retry_after, demand_reason(error))
+            }
+            InferError::Run { source, .. } => {
+                (run_status(source), source.retry_after(), run_reason(source))
+            }
         };
-        Self { retry_after, ..Self::new(status, error.to_string()) }
+        Self { retry_after, ..Self::new(status, error.to_string()) }.because(reason)
     }
 }
 
 impl From<GatewayError> for ApiError {
     fn from(error: GatewayError) -> Self {
         let message = error.to_string();
-        let status = match error {
+        let as_told = |status| StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut again = None;
+        let (status, reason) = match error {
             GatewayError::Endpoint { error, .. } => match *error {
                 EndpointError::Service(error) => return error.into(),
-                EndpointError::Status { status, .. } => {
-                    StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
+                EndpointError::Status { status, .. } => (as_told(status), None),
+                EndpointError::Overloaded { status, retry_after, .. } => {
+                    again = retry_after;
+                    (as_told(status), Some(Reason::Overload))
                 }
-                EndpointError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
-                _ => StatusCode::BAD_GATEWAY,
+                EndpointError::Late(_) => (StatusCode::GATEWAY_TIMEOUT, Some(Reason::Late)),
+                EndpointError::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, None),
+                _ => (StatusCode::BAD_GATEWAY, None),
             },
-            GatewayError::UnknownModel(_) => StatusCode::NOT_FOUND,
-            GatewayError::Loop(_) => StatusCode::LOOP_DETECTED,
-            GatewayError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
-            GatewayError::NoEndpoint { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            GatewayError::UnknownModel(_) => (StatusCode::NOT_FOUND, None),
+            GatewayError::Loop(_) => (StatusCode::LOOP_DETECTED, Some(Reason::Loop)),
+            GatewayError::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, None),
             GatewayError::Overloaded { retry_after, .. } => {
-                let retry_after = Some(retry_after.into());
-                return Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) };
+                again = Some(retry_after.into());
+                (StatusCode::TOO_MANY_REQUESTS, Some(Reason::Overload))
+            }
+            GatewayError::NoEndpoint { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Reason::NoEndpoint))
             }
         };
-        Self::new(status, message)
+        Self { retry_after: again, ..Self::new(status, message) }.because(reason)
     }
 }
 
@@ -157,23 +185,40 @@ fn demand_status(error: &DemandError) -> (StatusCode, Option<Duration>) {
     }
 }
 
-fn run_status(error: &RunError) -> (StatusCode, Option<Duration>) {
+fn demand_reason(error: &DemandError) -> Option<Reason> {
+    match error {
+        DemandError::StillLoading { .. } => Some(Reason::Loading),
+        DemandError::Draining => Some(Reason::Draining),
+        DemandError::Late => Some(Reason::Late),
+        busy if busy.is_overload() => Some(Reason::Overload),
+        DemandError::Failed { .. } => Some(Reason::NotReady),
+        _ => None,
+    }
+}
+
+const fn run_status(error: &RunError) -> StatusCode {
     use Dropped::{CircuitOpen, Displaced, Expired, NoMemory};
     match error {
-        RunError::Refused(why) => (refused_status(*why), why.retry_after()),
-        RunError::Dropped(Displaced { retry_after, .. }) => {
-            (StatusCode::TOO_MANY_REQUESTS, Some(*retry_after))
-        }
-        RunError::Dropped(CircuitOpen { retry_after }) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Some(*retry_after))
-        }
-        RunError::Dropped(Expired) | RunError::Hung { .. } => (StatusCode::GATEWAY_TIMEOUT, None),
-        RunError::TooManyRows { .. } | RunError::Dropped(NoMemory) => {
-            (StatusCode::BAD_REQUEST, None)
-        }
-        RunError::TooManyKinds { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
-        RunError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, None),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        RunError::Refused(why) => refused_status(*why),
+        RunError::Dropped(Displaced { .. }) => StatusCode::TOO_MANY_REQUESTS,
+        RunError::Dropped(CircuitOpen { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        RunError::Dropped(Expired) | RunError::Hung { .. } => StatusCode::GATEWAY_TIMEOUT,
+        RunError::TooManyRows { .. } | RunError::Dropped(NoMemory) => StatusCode::BAD_REQUEST,
+        RunError::TooManyKinds { .. } => StatusCode::TOO_MANY_REQUESTS,
+        RunError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+const fn run_reason(error: &RunError) -> Option<Reason> {
+    use Refused::{CircuitOpen, Draining, Halted, Restricted};
+    match error {
+        busy if busy.is_busy() => Some(Reason::Overload),
+        late if late.is_late() => Some(Reason::Late),
+        RunError::Refused(Draining) | RunError::Stopped => Some(Reason::Draining),
+        RunError::Refused(Restricted { .. } | Halted { .. } | CircuitOpen { .. })
+        | RunError::Dropped(Dropped::CircuitOpen { .. }) => Some(Reason::Unhealthy),
+        _ => None,
     }
 }
 
@@ -202,20 +247,23 @@ mod batch_scheduler {
     fn overload_says_whose_it_is_and_when_to_come_again() {
         let retry_after = Duration::from_millis(2_300);
         let refused = |why| RunError::Refused(why);
-        for (error, status, header) in [
-            (refused(Refused::ModelQueueFull { max_queued: 1, retry_after }), 429, Some("3")),
-            (refused(Refused::ModelBytesFull { max_bytes: 1, retry_after }), 429, Some("3")),
-            (RunError::Dropped(Dropped::Displaced { by: 1, retry_after }), 429, Some("3")),
-            (refused(Refused::QueueFull { retry_after: Duration::ZERO }), 503, Some("1")),
-            (refused(Refused::Halted { retry_after }), 503, Some("3")),
-            (refused(Refused::Draining), 503, Some("1")),
-            (refused(Refused::Priority { priorities: 2 }), 400, None),
-            (refused(Refused::Late), 504, None),
-            (RunError::Dropped(Dropped::Expired), 504, None),
-            (RunError::Dropped(Dropped::NoMemory), 400, None),
-            (RunError::TooManyRows { most: 1 }, 400, None),
-            (RunError::TooManyKinds { most: 1 }, 429, Some("1")),
-            (RunError::Hung { after: std::time::Duration::from_secs(1) }, 504, None),
+        let (full, ill) = (Some("overload"), Some("unhealthy"));
+        for (error, status, header, reason) in [
+            (refused(Refused::ModelQueueFull { max_queued: 1, retry_after }), 429, Some("3"), full),
+            (refused(Refused::ModelBytesFull { max_bytes: 1, retry_after }), 429, Some("3"), full),
+            (RunError::Dropped(Dropped::Displaced { by: 1, retry_after }), 429, Some("3"), full),
+            (refused(Refused::QueueFull { retry_after: Duration::ZERO }), 503, Some("1"), full),
+            (refused(Refused::Halted { retry_after }), 503, Some("3"), ill),
+            (refused(Refused::Restricted { priority: 1 }), 503, Some("1"), ill),
+            (refused(Refused::CircuitOpen { retry_after }), 503, Some("3"), ill),
+            (refused(Refused::Draining), 503, Some("1"), Some("draining")),
+            (refused(Refused::Priority { priorities: 2 }), 400, None, None),
+            (refused(Refused::Late), 504, None, Some("late")),
+            (RunError::Dropped(Dropped::Expired), 504, None, Some("late")),
+            (RunError::Dropped(Dropped::NoMemory), 400, None, None),
+            (RunError::TooManyRows { most: 1 }, 400, None, None),
+            (RunError::TooManyKinds { most: 1 }, 429, Some("1"), full),
+            (RunError::Hung { after: std::time::Duration::from_secs(1) }, 504, None, None),
         ] {
             let source = error.clone();
             let error_response =
@@ -224,6 +272,10 @@ mod batch_scheduler {
             assert_eq!(response.status().as_u16(), status, "{error:?}");
             let after = response.headers().get(header::RETRY_AFTER);
             assert_eq!(after.map(|value| value.to_str().unwrap()), header, "{error:?}");
+            let told = response.headers().get(REASON_HEADER);
+            assert_eq!(told.map(|value| value.to_str().unwrap()), reason, "{error:?}");
+            let millis = response.headers().get(RETRY_AFTER_MS);
+            assert_eq!(millis.is_some_and(|millis| millis == "2300"), header == Some("3"));
         }
     }
 }
@@ -254,20 +306,23 @@ mod routing {
         let name = || "m".to_owned();
         let no_memory =
             ChangeError::NoMemory { name: name(), needs: 2, limit: 3, held: 3, reason: name() };
+        let broken = ChangeError::Failed { name: name(), versions: Vec::new() };
         let unknown = LookupError::UnknownModel { name: name(), known: Vec::new() };
-        for (error, status, header) in [
-            (failed(no_memory), 503, Some("3")),
-            (failed(ChangeError::Failed { name: name(), versions: Vec::new() }), 503, Some("3")),
-            (DemandError::StillLoading { after: Duration::from_secs(60) }, 503, Some("1")),
-            (DemandError::Draining, 503, Some("1")),
-            (DemandError::TooManyWaiting { most: 1 }, 429, Some("1")),
-            (DemandError::Late, 504, None),
-            (DemandError::Lookup(unknown), 404, None),
+        for (error, status, header, reason) in [
+            (failed(no_memory), 503, Some("3"), Some("overload")),
+            (failed(broken), 503, Some("3"), Some("not_ready")),
+            (DemandError::StillLoading { after: Duration::from_secs(60) }, 503, Some("1"), Some("loading")),
+            (DemandError::Draining, 503, Some("1"), Some("draining")),
+            (DemandError::TooManyWaiting { most: 1 }, 429, Some("1"), Some("overload")),
+            (DemandError::Late, 504, None, Some("late")),
+            (DemandError::Lookup(unknown), 404, None, None),
         ] {
             let response = ApiError::from(InferError::from(error.clone())).into_response();
             assert_eq!(response.status().as_u16(), status, "{error:?}");
             let after = response.headers().get(header::RETRY_AFTER);
             assert_eq!(after.map(|value| value.to_str().unwrap()), header, "{error:?}");
+            let told = response.headers().get(REASON_HEADER);
+            assert_eq!(told.map(|value| value.to_str().unwrap()), reason, "{error:?}");
         }
     }
 }
