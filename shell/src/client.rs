@@ -432,4 +432,7 @@ pub use remote::RemoteEndpoint;
 #[cfg(test)]
 pub(crate) mod mock;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that panics has failed
+mod routing;
+#[cfg(test)]
 mod tests;

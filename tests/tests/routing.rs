@@ -8,9 +8,10 @@
 mod routing {
     use serde_json::Value;
     use std::fmt::Write as _;
+    use std::process::Command;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use tensorforge_tests::program::{Server, root, run};
+    use tensorforge_tests::program::{Server, python, root, run};
     use tensorforge_tests::raw_http;
 
     const BACKEND: [&str; 2] = ["--backend", "tract"];
@@ -366,5 +367,42 @@ mod routing {
         assert_eq!(checked.status.code(), Some(4));
         let said = String::from_utf8(checked.stderr).unwrap();
         assert!(said.contains("unknown variant `best`") && said.contains("line 3"), "{said}");
+    }
+
+    #[test]
+    fn tritonclient_asks_a_gateway_about_a_model_that_others_have() {
+        let (a, b) = (Server::start(&BACKEND), Server::start(&BACKEND));
+        let table = table(&[("a", &a), ("b", &b)], "policy = \"round_robin\"");
+        let gateway = gateway(&table);
+        let output = Command::new(python())
+            .arg(root().join("tests/python/gateway_client.py"))
+            .args([&gateway.address().to_string(), "20"])
+            .output()
+            .expect("python starts");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the client went through: {complaint}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        for (name, ready) in [
+            ("ready", true),
+            ("ready_version", true),
+            ("unknown_version_ready", false),
+            ("unknown_ready", false),
+        ] {
+            assert_eq!(report[name], ready, "{name}");
+        }
+        let own = raw_http::get(a.address(), "/v2/models/digits/config").json();
+        assert_eq!(report["config"], own, "as whoever runs it says");
+        assert_eq!(report["config_version"], own);
+        assert_eq!(report["config_unknown"]["status"], "404", "{report}");
+        let figures = &report["statistics"]["model_stats"];
+        assert_eq!(figures.as_array().unwrap().len(), 1);
+        let success = &figures[0]["inference_stats"]["success"]["count"];
+        assert_eq!(*success, answered(&a) + answered(&b));
+        assert!(answered(&a) > 0 && answered(&b) > 0, "both had their turns");
+        assert_eq!(report["statistics_version"]["model_stats"][0]["version"], "1");
+        // Once nobody who may be asked is there, it is ready no more.
+        a.signal("KILL");
+        b.signal("KILL");
+        assert_ne!(raw_http::get(gateway.address(), "/v2/models/digits/ready").status, 200);
     }
 }

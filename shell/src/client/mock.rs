@@ -11,9 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) enum Reply {
     /// An answer with this status and body.
     Answer(u16, String),
-    /// The same, so much later.
+    /// The same with these header lines.
+    Refusing(u16, &'static str, String),
+    /// The first, so much later.
     After(Duration, String),
-    /// The same with status 200, and the connection is closed without a word about it.
+    /// The first with status 200, and the connection is closed without a word about it.
     Closing(String),
     /// Half an answer.
     Cut,
@@ -71,20 +73,22 @@ async fn converse(stream: TcpStream, answer: &impl Fn(&str) -> Reply) -> std::io
             }
         }
         stream.read_exact(&mut vec![0; length]).await?;
-        let (status, body, ends) = match answer(&path) {
-            Reply::Answer(status, body) => (status, body, false),
+        let (status, headers, body, ends) = match answer(&path) {
+            Reply::Answer(status, body) => (status, "", body, false),
+            Reply::Refusing(status, headers, body) => (status, headers, body, false),
             Reply::After(delay, body) => {
                 tokio::time::sleep(delay).await;
-                (200, body, false)
+                (200, "", body, false)
             }
-            Reply::Closing(body) => (200, body, true),
+            Reply::Closing(body) => (200, "", body, true),
             Reply::Cut => {
                 return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n42").await;
             }
             Reply::Silence => std::future::pending().await,
         };
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}");
+        let answer =
+            format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         stream.write_all(answer.as_bytes()).await?;
         if ends {
             return Ok(());

@@ -3,9 +3,12 @@
 use super::{Client, ClientError, Url, infer_path, model_path};
 use crate::concurrency::lock;
 use crate::contracts::rest;
-use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
+use crate::contracts::{
+    InferRequest, InferResponse, ModelMetadata, ModelStatistics, Reason, StatisticsResponse,
+};
 use crate::gateway::{Answer, Endpoint, EndpointError};
 use hyper::Method;
+use serde::de::DeserializeOwned;
 use std::sync::Mutex;
 
 /// Connections that are kept open without a request.
@@ -29,6 +32,26 @@ impl RemoteEndpoint {
     fn connection(&self) -> Client {
         // The one that was used last: the server has not closed it yet, most likely.
         lock(&self.idle).pop().unwrap_or_else(|| Client::new(self.url.clone()))
+    }
+
+    /// `GET`s a JSON document.
+    async fn read<T: DeserializeOwned>(&self, path: String) -> Result<T, EndpointError> {
+        let mut client = self.connection();
+        let document = client.get(&path).await;
+        if matches!(document, Ok(_) | Err(ClientError::Refused { .. })) {
+            self.give_back(client);
+        }
+        document.map_err(failed)
+    }
+
+    /// Whether it answers a `GET` with 200.
+    async fn is_good(&self, path: String) -> bool {
+        let mut client = self.connection();
+        let answer = client.send(Method::GET, &path, None).await;
+        if matches!(answer, Ok(_) | Err(ClientError::Refused { .. })) {
+            self.give_back(client);
+        }
+        answer.is_ok()
     }
 
     fn give_back(&self, client: Client) {
@@ -72,30 +95,59 @@ impl Endpoint for RemoteEndpoint {
         model: &'a str,
         version: Option<&'a str>,
     ) -> Answer<'a, Result<ModelMetadata, EndpointError>> {
-        Box::pin(async move {
-            let mut client = self.connection();
-            let metadata = client.get(&model_path(model, version)).await.map_err(failed)?;
-            self.give_back(client);
-            Ok(metadata)
-        })
+        Box::pin(self.read(model_path(model, version)))
     }
 
     fn is_ready(&self) -> Answer<'_, bool> {
-        Box::pin(async {
-            let mut client = self.connection();
-            let ready = client.send(Method::GET, "/v2/health/ready", None).await.is_ok();
-            if ready {
-                self.give_back(client);
-            }
-            ready
+        Box::pin(self.is_good("/v2/health/ready".into()))
+    }
+
+    fn is_model_ready<'a>(&'a self, model: &'a str, version: Option<&'a str>) -> Answer<'a, bool> {
+        Box::pin(self.is_good(model_path(model, version) + "/ready"))
+    }
+
+    fn config<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+    ) -> Answer<'a, Result<serde_json::Value, EndpointError>> {
+        Box::pin(self.read(model_path(model, version) + "/config"))
+    }
+
+    fn statistics<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+    ) -> Answer<'a, Result<Vec<ModelStatistics>, EndpointError>> {
+        Box::pin(async move {
+            let path = model_path(model, version) + "/stats";
+            Ok(self.read::<StatisticsResponse>(path).await?.model_stats)
         })
+    }
+}
+
+/// Whether a server only has too much to do. Those like this one say so. Of others, 429 means nothing else;
+/// 503 may mean anything, but who says when to come again is well enough to know. Triton answers 503 to a full
+/// queue as to a model that is unloaded, without a time, and so do TorchServe and Knative: that is a failure
+/// until it says otherwise.
+fn is_overload(status: u16, reason: Option<Reason>, says_when: bool) -> bool {
+    match (status, reason) {
+        (429 | 503, Some(reason)) => matches!(reason, Reason::Overload | Reason::Loading),
+        (429, None) => true,
+        (503, None) => says_when,
+        _ => false,
     }
 }
 
 fn failed(error: ClientError) -> EndpointError {
     match error {
-        ClientError::Refused { status, message, .. } => {
-            EndpointError::Status { status: status.as_u16(), message }
+        ClientError::Refused { status, message, reason, retry_after, .. } => {
+            let status = status.as_u16();
+            if is_overload(status, reason, retry_after.is_some()) {
+                let retry_after = retry_after.map(Into::into);
+                return EndpointError::Overloaded { status, message, retry_after };
+            }
+            EndpointError::Status { status, message }
         }
         ClientError::TimedOut { after, .. } => EndpointError::TimedOut(after),
         ClientError::Protocol { .. } | ClientError::Encode(_) => {

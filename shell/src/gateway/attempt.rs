@@ -9,7 +9,9 @@ use super::hints::Ruled;
 use super::line::{Line, Nobody, Stopped};
 use super::member::{Seat, Sought, View};
 use super::plan::{ModelPlan, Plan};
+use super::rest::{self, exclusion_name};
 use super::route::{Notes, note_text};
+use super::versions::AtVersion;
 use super::{Gateway, GatewayError, Hints, RouteTaken};
 use crate::clock::Clock;
 use crate::contracts::{InferRequest, InferResponse, is_shadow};
@@ -38,6 +40,8 @@ pub(super) struct Journey<'a> {
     pub(super) deadline: Deadline,
     pub(super) blocked: Vec<EndpointId>,
     pub(super) taken: RouteTaken,
+    /// When the first of those who were asked may have room, as long as all have said that they are overloaded.
+    room_in: Option<tensorforge_core::Duration>,
 }
 
 impl Journey<'_> {
@@ -139,9 +143,11 @@ impl Gateway {
             sticky,
             ..RouteContext::new(self.clock.now(), self.draw())
         };
+        let seating = routes.by_version.of(version.as_deref(), &self.lasting, context.now);
+        let only = only.and_then(|only| seating.only.get(only));
         Journey {
             routes,
-            seats: Arc::clone(only.unwrap_or(&routes.seats)),
+            seats: Arc::clone(only.unwrap_or(&seating.seats)),
             version: version.clone(),
             request,
             is_copy,
@@ -159,6 +165,7 @@ impl Gateway {
                 policy: routes.policy_name.name(),
                 ..RouteTaken::default()
             },
+            room_in: None,
         }
     }
 
@@ -193,7 +200,7 @@ impl Gateway {
                 }
                 Err(error) => error,
             };
-            journey.taken.failed.push((name, error.to_string()));
+            journey.failed(name, &error);
             let now = self.clock.now();
             let limit = journey.deadline.limit(journey.routes.attempt_timeout, now);
             let failed = Failed {
@@ -207,11 +214,11 @@ impl Gateway {
             let decision = journey.routes.retries.decide(failed, now);
             journey.counters().decided(decision);
             if decision != RetryDecision::Retry {
-                let taken = Box::new(journey.taken.clone());
                 // Whoever may be asked instead is asked only where nobody here can answer.
                 return Err(Stopped::Failed(if error.is_retryable() && !all_unknown {
-                    GatewayError::NoEndpoint { model: journey.routes.name.clone(), taken }
+                    self.nobody(journey, Nobody::Left)
                 } else {
+                    let taken = Box::new(journey.taken.clone());
                     GatewayError::Endpoint { error: Box::new(error), taken }
                 }));
             }
@@ -225,6 +232,8 @@ impl Gateway {
         if why == Nobody::Late {
             let after = self.clock.now().since(journey.context.now).into();
             GatewayError::TimedOut { model, after }
+        } else if let Some(room_in) = journey.room_in {
+            GatewayError::Overloaded { model, retry_after: room_in.into(), taken }
         } else if journey.lacks_room() {
             let retry_after = self.room_after(journey);
             GatewayError::Overloaded { model, retry_after, taken }
@@ -239,18 +248,12 @@ impl Gateway {
             let now = self.clock.now();
             let view = View::new(Arc::clone(&journey.seats), &journey.sought, now);
             let mut notes = Notes::default();
-            let context = RouteContext {
-                now,
-                blocked: &journey.blocked,
-                annotations: journey.annotation.as_slice(),
-                ..journey.context
-            };
-            let choice = journey.routes.policy.choose(&context, &view, &mut notes);
+            let choice = self.choose_rested(journey, &view, &mut notes);
             journey.taken.excluded = notes
                 .excluded
                 .iter()
                 .filter_map(|&(index, why)| {
-                    let name = view.why(index, why);
+                    let name = exclusion_name(&view, (index, why), &journey.blocked);
                     journey.counters().excluded(why, name);
                     let seat = journey.seats.get(index)?;
                     Some((seat.member.name.clone(), name))
@@ -264,7 +267,7 @@ impl Gateway {
             // Where others were faster it is full, and so not chosen again.
             let Some(in_flight) = seat.member.load.try_begin(seat.limit) else { continue };
             journey.blocked.push(seat.member.id);
-            let health = &seat.model.health;
+            let health = &seat.version.health;
             // The gate first: leave to call has to be reported once it is given.
             let call = seat.gate.enter().and_then(|inside| {
                 let call = match choice.admission {
@@ -332,14 +335,14 @@ impl Gateway {
             result = &mut first => match result {
                 Ok(response) => (name, Ok(response)),
                 Err(error) => {
-                    journey.taken.failed.push((name, error.to_string()));
+                    journey.failed(name, &error);
                     (other_name, second.await)
                 }
             },
             result = &mut second => match result {
                 Ok(response) => (other_name, Ok(response)),
                 Err(error) => {
-                    journey.taken.failed.push((other_name, error.to_string()));
+                    journey.failed(other_name, &error);
                     (name, first.await)
                 }
             },
@@ -355,7 +358,7 @@ impl Gateway {
         asked: &Asked<'_>,
         mut visit: Visit<'_>,
     ) -> Result<InferResponse, EndpointError> {
-        let Seat { member, model, .. } = visit.seat;
+        let Seat { member, model, version: at, .. } = visit.seat;
         let Limit { time, is_cut } =
             asked.deadline.limit(asked.routes.attempt_timeout, visit.began);
         let mut request = asked.request.clone();
@@ -363,7 +366,9 @@ impl Gateway {
         let work = member.endpoint.infer(&asked.routes.name, asked.version, request);
         let result = match tokio::time::timeout(time, work).await {
             Ok(Ok(response)) => {
-                check_answer(&asked.routes.name, asked.wanted, &response).map(|()| response)
+                let (model, request) = (&asked.routes.name, asked.request);
+                let checked = check_answer(model, asked.wanted, &response);
+                checked.and_then(|()| at.known.check(model, request, &response)).map(|()| response)
             }
             Ok(Err(EndpointError::Status { status: 504, message }))
                 if asked.deadline.is_past(self.clock.now()) =>
@@ -380,6 +385,9 @@ impl Gateway {
         match &result {
             Ok(_) => model.presence.answered(),
             Err(error) if error.is_unknown() => model.presence.missed(asked.version),
+            Err(error) if error.is_overload() => {
+                at.rest.begin(error.retry_after(), self.clock.now());
+            }
             Err(_) => {}
         }
         let outcome = result.as_ref().map_or_else(EndpointError::outcome, |_| Outcome::Success);
@@ -400,6 +408,18 @@ impl Gateway {
 }
 
 impl Journey<'_> {
+    /// Who was asked failed.
+    fn failed(&mut self, name: String, error: &EndpointError) {
+        let is_first = self.taken.failed.is_empty();
+        self.taken.failed.push((name, error.to_string()));
+        let room_in = error.is_overload().then(|| error.retry_after().unwrap_or(rest::USUAL));
+        self.room_in = match (room_in, self.room_in) {
+            (Some(room_in), None) if is_first => Some(room_in),
+            (Some(room_in), Some(other)) => Some(room_in.min(other)),
+            _ => None,
+        };
+    }
+
     /// Whether another attempt can be expected to end while the request has time.
     fn has_time(&self, now: Instant) -> bool {
         let others = self.seats.iter().filter(|seat| !self.blocked.contains(&seat.member.id));
@@ -463,8 +483,8 @@ impl<'a> Visit<'a> {
         self.seat.member.load.finish(in_flight, told, now);
         self.waiting.left(&self.seat.member);
         let endpoints = u32::try_from(self.routes.seats.len()).unwrap_or(u32::MAX);
-        let health = &self.seat.model.health;
-        let change = health.report(call, outcome, &self.routes.cap, endpoints, now);
+        let AtVersion { health, cap, .. } = &*self.seat.version;
+        let change = health.report(call, outcome, &cap.load(), endpoints, now);
         self.seat.model.figures.changed(change);
         took
     }

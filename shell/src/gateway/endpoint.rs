@@ -1,15 +1,17 @@
 //! What answers requests: this process's own service, or another server.
 
 use crate::batch_scheduler::RunError;
-use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
+use crate::contracts::{InferRequest, InferResponse, ModelMetadata, ModelStatistics};
+use crate::models::Tensor;
 use crate::registry::{DemandError, LookupError};
 use crate::service::{InferError, Service};
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tensorforge_core::breaker::Outcome;
-use tensorforge_core::{Dropped, Refused};
+use tensorforge_core::{Dropped, Duration, Refused};
 
 /// What an endpoint's work comes to, some time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,6 +35,30 @@ pub trait Endpoint: Send + Sync {
 
     /// Whether it takes requests, for active probes.
     fn is_ready(&self) -> Answer<'_, bool>;
+
+    /// Whether it has the model, or the version, ready to run. Unless it knows better, that is so where it says
+    /// what the model takes and gives.
+    fn is_model_ready<'a>(&'a self, model: &'a str, version: Option<&'a str>) -> Answer<'a, bool> {
+        Box::pin(async move { self.metadata(model, version).await.is_ok() })
+    }
+
+    /// A model's configuration there, in Triton's form. Not every endpoint can say.
+    fn config<'a>(
+        &'a self,
+        _model: &'a str,
+        _version: Option<&'a str>,
+    ) -> Answer<'a, Result<serde_json::Value, EndpointError>> {
+        Box::pin(std::future::ready(Err(EndpointError::Unsupported("configuration"))))
+    }
+
+    /// The figures of one version of a model there, or of all. Not every endpoint has any.
+    fn statistics<'a>(
+        &'a self,
+        _model: &'a str,
+        _version: Option<&'a str>,
+    ) -> Answer<'a, Result<Vec<ModelStatistics>, EndpointError>> {
+        Box::pin(std::future::ready(Err(EndpointError::Unsupported("statistics"))))
+    }
 }
 
 /// Why an endpoint did not answer a request.
@@ -53,6 +79,19 @@ pub enum EndpointError {
         /// The server's message.
         message: String,
     },
+    /// It has as much to do as it can, which speaks neither for nor against its health.
+    #[error("{message}")]
+    Overloaded {
+        /// The HTTP status.
+        status: u16,
+        /// The server's message.
+        message: String,
+        /// When it may have room, if it says so.
+        retry_after: Option<Duration>,
+    },
+    /// It has no such answers: `configuration`, `statistics`.
+    #[error("it does not tell a model's {0}")]
+    Unsupported(&'static str),
     /// It answered with something that is no answer to the request.
     #[error("{0}")]
     WrongAnswer(String),
@@ -71,6 +110,7 @@ impl EndpointError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::WrongAnswer(_) | Self::TimedOut(_) => true,
+            Self::Overloaded { .. } | Self::Unsupported(_) => true,
             // Overload, a server that stops, a gateway that reaches nobody; 404: it has not the model.
             Self::Status { status, .. } => matches!(status, 404 | 429 | 500 | 502 | 503 | 504),
             Self::Service(InferError::Lookup(_)) => true,
@@ -103,11 +143,38 @@ impl EndpointError {
             || matches!(self, Self::Service(InferError::Lookup(LookupError::NotReady { .. })))
     }
 
+    /// Whether the endpoint only has too much to do.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        match self {
+            Self::Overloaded { .. } | Self::Status { status: 429, .. } => true,
+            Self::Service(InferError::Run { source, .. }) => source.is_busy(),
+            Self::Service(InferError::Demand(error)) => {
+                error.is_overload() && *error != DemandError::Draining
+            }
+            _ => false,
+        }
+    }
+
+    /// When it may have room, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } => *retry_after,
+            Self::Service(InferError::Run { source, .. }) => source.retry_after(),
+            Self::Service(InferError::Demand(DemandError::Failed { retry_after, .. })) => {
+                Some((*retry_after).into())
+            }
+            _ => None,
+        }
+    }
+
     /// What it says about the endpoint's health. Overload says nothing, and a bad request speaks for it.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Unreachable(_) | Self::WrongAnswer(_) | Self::TimedOut(_) => Outcome::Failure,
+            Self::Overloaded { .. } | Self::Unsupported(_) => Outcome::Ignored,
             // Overload; a circle of gateways, which is nobody's fault in particular.
             Self::Status { status: 429 | 508, .. } | Self::Late(_) => Outcome::Ignored,
             Self::Status { status: 500..=599, .. } => Outcome::Failure,
@@ -161,9 +228,27 @@ impl Endpoint for LocalEndpoint {
     fn is_ready(&self) -> Answer<'_, bool> {
         Box::pin(async { self.0.is_ready() })
     }
+
+    fn config<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+    ) -> Answer<'a, Result<serde_json::Value, EndpointError>> {
+        let config = self.0.model_config(model, version);
+        Box::pin(std::future::ready(config.map_err(|error| InferError::from(error).into())))
+    }
+
+    fn statistics<'a>(
+        &'a self,
+        model: &'a str,
+        version: Option<&'a str>,
+    ) -> Answer<'a, Result<Vec<ModelStatistics>, EndpointError>> {
+        let figures = self.0.statistics(Some(model), version);
+        Box::pin(std::future::ready(figures.map_err(|error| InferError::from(error).into())))
+    }
 }
 
-/// Whether an answer is one to the request: of its model, with the outputs that it asks for.
+/// Whether an answer is one to the request: of its model, with the outputs that it asks for, each once.
 ///
 /// # Errors
 /// [`EndpointError::WrongAnswer`] says what is not.
@@ -177,10 +262,13 @@ pub(super) fn check_answer(
         let message = format!("it answered for model '{other}' instead of '{model}'");
         return Err(EndpointError::WrongAnswer(message));
     }
-    let missing = wanted
-        .iter()
-        .find(|name| response.outputs.iter().all(|output| output.name() != name.as_str()));
-    match missing {
+    let mut seen = HashSet::with_capacity(response.outputs.len());
+    let mut names = response.outputs.iter().map(Tensor::name);
+    if let Some(twice) = names.find(|name| !seen.insert(*name)) {
+        let message = format!("its answer for model '{model}' has output '{twice}' twice");
+        return Err(EndpointError::WrongAnswer(message));
+    }
+    match wanted.iter().find(|name| !seen.contains(name.as_str())) {
         None => Ok(()),
         Some(name) => {
             let message = format!("its answer for model '{model}' has no output '{name}'");

@@ -3,12 +3,15 @@
 use super::attempt::Journey;
 use super::bandit::BanditFigures;
 use super::deadline::Deadline;
-use super::member::{Member, View};
+use super::member::{Member, Seat, View};
+use super::rest::exclusion_name;
 use super::route::{Notes, note_text};
 use super::{Gateway, GatewayError, Hints};
 use crate::contracts::InferRequest;
 use serde::Serialize;
-use tensorforge_core::route::{Candidates, Health, RouteContext};
+use std::sync::Arc;
+use tensorforge_core::Instant;
+use tensorforge_core::route::{Candidates, Health};
 
 /// Where a request would go now, and why.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -92,12 +95,11 @@ impl Gateway {
         let routes = plan.models.get(model).ok_or_else(unknown)?;
         let now = self.clock.now();
         let deadline = Deadline::of(request, self.options.timeout, now);
-        let Journey { seats, version, taken, context, annotation, sought, place, .. } =
-            self.journey(routes, version, request, hints, deadline);
-        let view = View::new(seats, &sought, now);
+        let journey = self.journey(routes, version, request, hints, deadline);
+        let view = View::new(Arc::clone(&journey.seats), &journey.sought, now);
         let mut notes = Notes::default();
-        let context = RouteContext { now, annotations: annotation.as_slice(), ..context };
-        let choice = routes.policy.choose(&context, &view, &mut notes).ok();
+        let choice = self.choose_rested(&journey, &view, &mut notes).ok();
+        let Journey { version, taken, place, .. } = journey;
         let candidates = (0..view.count()).filter_map(|index| {
             let candidate = view.candidate(index)?;
             let seat = view.seats.get(index)?;
@@ -115,11 +117,8 @@ impl Gateway {
                 least_priority: seat.least_priority,
                 loaded: candidate.loaded,
                 latency_ms: candidate.latency.map(|latency| latency.as_nanos() as f64 / 1e6),
-                excluded: excluded.map(|&(at, why)| view.why(at, why)),
-                problem: seat
-                    .model
-                    .is_odd()
-                    .then_some("its model takes or gives other tensors than that of the others"),
+                excluded: excluded.map(|&why| exclusion_name(&view, why, &[])),
+                problem: problem(seat, now),
                 cost: cost.map(|&(_, cost)| cost),
             })
         });
@@ -141,6 +140,13 @@ impl Gateway {
             fallbacks: routes.fallbacks.clone(),
         })
     }
+}
+
+fn problem(seat: &Seat, now: Instant) -> Option<&'static str> {
+    if seat.version.known.is_odd() {
+        return Some("its model takes or gives other tensors than that of the others");
+    }
+    seat.version.rest.holds(now).then_some("it said that it is overloaded, and rests for a moment")
 }
 
 pub(super) const fn health_name(health: Health) -> &'static str {

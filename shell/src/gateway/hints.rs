@@ -1,13 +1,12 @@
 //! What a request says about its way: headers, parameters, where it comes from, whose it is, a key that keeps it
 //! together with others.
 
-use super::member::{Seat, place_of};
+use super::member::place_of;
 use super::plan::ModelPlan;
 use super::{Gateway, MAX_ANNOTATION, PLACE, STICKY, TENANT};
 use crate::contracts::InferRequest;
 use crate::routing::{CheckedRoutes, Condition, StickyBy};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tensorforge_core::route::{Annotation, Place, stable_hash};
 
@@ -57,8 +56,8 @@ impl Hints {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Ruled<'a> {
     pub(super) version: Option<&'a str>,
-    /// The only endpoint, if it names one.
-    pub(super) only: Option<&'a Arc<[Seat]>>,
+    /// The only endpoint, if it names one, by its place among those that rules name.
+    pub(super) only: Option<usize>,
 }
 
 impl Gateway {
@@ -79,7 +78,7 @@ impl Gateway {
             }
         };
         let (rule, only) = routes.rules.iter().find(|(rule, _)| holds(&rule.condition))?;
-        Some(Ruled { version: rule.version.as_deref(), only: only.as_ref() })
+        Some(Ruled { version: rule.version.as_deref(), only: *only })
     }
 
     /// A request parameter as text.

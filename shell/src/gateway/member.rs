@@ -3,14 +3,12 @@
 use super::endpoint::Endpoint;
 use super::figures::EndpointCounters;
 use super::presence::{Presence, Presences};
+use super::versions::AtVersion;
 use crate::concurrency::lock;
-use crate::contracts::ModelMetadata;
-use crate::models::TensorSpec;
 use crate::routing::{CheckedEndpoint, EndpointGate};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use tensorforge_core::Instant;
 use tensorforge_core::batch::ModelId;
 use tensorforge_core::breaker::ConfigError;
@@ -29,51 +27,19 @@ pub(super) struct Member {
     pub(super) load: EndpointLoad,
     /// What probes say.
     pub(super) health: EndpointHealth,
-    /// What requests say, model by model: one that fails there says nothing about another.
+    /// What is known of models there: one that fails says nothing about another.
     models: Mutex<HashMap<String, Arc<AtEndpoint>>>,
     config: HealthConfig,
 }
 
 /// What is known of a model at an endpoint.
+#[derive(Default)]
 pub(super) struct AtEndpoint {
-    /// What requests say.
-    pub(super) health: EndpointHealth,
     /// Whether it is there.
     pub(super) presence: Presences,
     pub(super) figures: EndpointCounters,
-    /// What it takes and gives there, once that was told.
-    signature: Mutex<Option<Arc<Signature>>>,
-    /// It is not what the other endpoints say: another model of that name.
-    is_odd: AtomicBool,
-}
-
-/// A model's inputs and outputs, in its newest version there.
-#[derive(PartialEq, Eq)]
-pub(super) struct Signature {
-    pub(super) version: Option<String>,
-    inputs: Vec<TensorSpec>,
-    outputs: Vec<TensorSpec>,
-}
-
-impl AtEndpoint {
-    pub(super) fn signature(&self) -> Option<Arc<Signature>> {
-        lock(&self.signature).clone()
-    }
-
-    pub(super) fn set_signature(&self, metadata: ModelMetadata) {
-        let ModelMetadata { mut versions, inputs, outputs, .. } = metadata;
-        let signature = Signature { version: versions.pop(), inputs, outputs };
-        *lock(&self.signature) = Some(Arc::new(signature));
-    }
-
-    pub(super) fn is_odd(&self) -> bool {
-        self.is_odd.load(Ordering::Relaxed)
-    }
-
-    /// Whether that is new.
-    pub(super) fn set_odd(&self, is_odd: bool) -> bool {
-        self.is_odd.swap(is_odd, Ordering::Relaxed) != is_odd
-    }
+    /// Version by version, `None` for requests that name none.
+    versions: Mutex<HashMap<Option<String>, Weak<AtVersion>>>,
 }
 
 impl Member {
@@ -97,10 +63,10 @@ impl Member {
         })
     }
 
-    /// It has left the routes of a model, whose cap counts it no longer.
-    pub(super) fn leave(&self, model: &str, cap: &EjectionCap) {
+    /// It has left the routes of a model, whose caps count it no longer.
+    pub(super) fn leave(&self, model: &str) {
         if let Some(known) = lock(&self.models).remove(model) {
-            known.health.leave(cap);
+            known.versions().iter().for_each(|version| version.leave());
         }
     }
 
@@ -109,27 +75,46 @@ impl Member {
         self.health.health(now) == Health::Unreachable
     }
 
-    /// What it is asked again, after it could not be reached: another program may be there now.
+    /// It is asked again what its models are, after it could not be reached: another program may be there now.
     pub(super) fn forget_signatures(&self) {
-        lock(&self.models).values().for_each(|known| *lock(&known.signature) = None);
+        let models: Vec<_> = lock(&self.models).values().cloned().collect();
+        let versions = models.iter().flat_map(|model| model.versions());
+        versions.for_each(|version| version.known.doubt());
     }
 
     /// What is known of one model there, which outlives tables.
-    fn known_of(&self, model: &str, now: Instant) -> Result<Arc<AtEndpoint>, ConfigError> {
+    fn known_of(&self, model: &str) -> Arc<AtEndpoint> {
         let mut models = lock(&self.models);
-        if let Some(known) = models.get(model) {
-            return Ok(Arc::clone(known));
+        Arc::clone(models.entry(model.to_owned()).or_default())
+    }
+
+    /// What is known of one version of it, which outlives the tables that follow on one another.
+    fn version_of(
+        &self,
+        model: &AtEndpoint,
+        version: Option<&str>,
+        cap: &Arc<EjectionCap>,
+        now: Instant,
+    ) -> Result<Arc<AtVersion>, ConfigError> {
+        let mut versions = lock(&model.versions);
+        let key = version.map(str::to_owned);
+        if let Some(known) = versions.get(&key).and_then(Weak::upgrade) {
+            // Another share counts anew: whoever is ejected stays so, and is not counted until it comes back.
+            known.cap.store(Arc::clone(cap));
+            return Ok(known);
         }
-        let seed = self.id.0 ^ stable_hash(model.as_bytes());
-        let known = Arc::new(AtEndpoint {
-            health: EndpointHealth::new(self.config, seed, now)?,
-            presence: Presences::default(),
-            figures: EndpointCounters::default(),
-            signature: Mutex::default(),
-            is_odd: AtomicBool::new(false),
-        });
-        models.insert(model.to_owned(), Arc::clone(&known));
+        let seed = self.id.0 ^ stable_hash(version.unwrap_or_default().as_bytes());
+        let known = Arc::new(AtVersion::new(self.config, seed, Arc::clone(cap), now)?);
+        versions.retain(|_, known| known.strong_count() > 0);
+        versions.insert(key, Arc::downgrade(&known));
         Ok(known)
+    }
+}
+
+impl AtEndpoint {
+    /// Those that are held by a table or a request.
+    fn versions(&self) -> Vec<Arc<AtVersion>> {
+        lock(&self.versions).values().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -147,6 +132,8 @@ pub(super) struct Seat {
     pub(super) gate: Arc<EndpointGate>,
     /// What is known of the model there.
     pub(super) model: Arc<AtEndpoint>,
+    /// And of the version that is asked for.
+    pub(super) version: Arc<AtVersion>,
     pub(super) limit: u32,
     pub(super) least_priority: u8,
     pub(super) place_name: Option<Arc<str>>,
@@ -159,11 +146,13 @@ impl Seat {
         member: Arc<Member>,
         gate: Arc<EndpointGate>,
         entry: &CheckedEndpoint,
-        model: &str,
+        (model, cap): (&str, &Arc<EjectionCap>),
         now: Instant,
     ) -> Result<Self, ConfigError> {
+        let model = member.known_of(model);
         Ok(Self {
-            model: member.known_of(model, now)?,
+            version: member.version_of(&model, None, cap, now)?,
+            model,
             member,
             gate,
             limit: entry.limit,
@@ -174,24 +163,35 @@ impl Seat {
         })
     }
 
+    /// The same for requests for one version, whose endpoints `cap` counts.
+    pub(super) fn for_version(
+        &self,
+        version: &str,
+        cap: &Arc<EjectionCap>,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let version = self.member.version_of(&self.model, Some(version), cap, now)?;
+        Ok(Self { version, ..self.clone() })
+    }
+
     fn has(&self, sought: &Sought) -> bool {
         self.model.presence.of(sought.version.as_deref()) >= sought.least
     }
 
     fn candidate(&self, sought: &Sought, is_hidden: bool, now: Instant) -> Candidate {
-        let Self { member, gate, model, limit, least_priority, place, .. } = self;
+        let Self { member, gate, model, version, limit, least_priority, place, .. } = self;
         let presence = model.presence.of(sought.version.as_deref());
         let is_hidden = is_hidden && presence < sought.least;
         let plain = Candidate {
             // Another model of that name gets nothing, as if it had no weight; nor does who has none.
-            weight: if is_hidden || model.is_odd() { 0 } else { self.weight },
+            weight: if is_hidden || version.known.is_odd() { 0 } else { self.weight },
             place: *place,
             loaded: presence == Presence::Ready,
             limit: *limit,
             least_priority: *least_priority,
             ..Candidate::new(member.id, sought.model)
         };
-        let mut candidate = model.health.fill(member.load.fill(plain, now), now);
+        let mut candidate = version.health.fill(member.load.fill(plain, now), now);
         // Who could not be reached for a while starts slowly, whatever the model.
         candidate.ramp = candidate.ramp.min(member.health.ramp(now));
         if member.is_unreachable(now) {
@@ -232,15 +232,16 @@ pub(super) struct View {
     candidates: Vec<Candidate>,
     sought: Sought,
     hides: bool,
+    pub(super) now: Instant,
 }
 
 impl View {
     pub(super) fn new(seats: Arc<[Seat]>, sought: &Sought, now: Instant) -> Self {
         let hides = seats
             .iter()
-            .any(|seat| !seat.gate.is_closed() && !seat.model.is_odd() && seat.has(sought));
+            .any(|seat| !seat.gate.is_closed() && !seat.version.known.is_odd() && seat.has(sought));
         let candidates = seats.iter().map(|seat| seat.candidate(sought, hides, now)).collect();
-        Self { seats, candidates, sought: sought.clone(), hides }
+        Self { seats, candidates, sought: sought.clone(), hides, now }
     }
 
     /// The name of why the endpoint at `index` was left out.

@@ -32,11 +32,15 @@ mod member;
 mod plan;
 mod presence;
 mod probe;
+mod rest;
 mod route;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test that panics has failed
 mod routing_tests;
 mod shadows;
+mod signature;
+mod told;
+mod versions;
 mod waiting;
 
 pub use bandit::{BanditFigures, VersionFigures};
@@ -51,10 +55,10 @@ pub use shadows::ShadowFigures;
 
 use crate::clock::Clock;
 use crate::concurrency::lock;
-use crate::contracts::{InferRequest, InferResponse, ModelMetadata, is_shadow};
+use crate::contracts::{InferRequest, InferResponse, is_shadow};
 use crate::routing::{
-    self, AnswerCacheConfig, AnswerCacheError, CheckedRoutes, CurrentTable, RouteTable, Routes,
-    TableVersion,
+    self, AnswerCacheConfig, AnswerCacheError, AnswerCacheFigures, CheckedRoutes, CurrentTable,
+    RouteTable, Routes, TableVersion,
 };
 use answers::Answers;
 use arc_swap::ArcSwap;
@@ -177,14 +181,14 @@ pub enum GatewayError {
         /// What was tried.
         taken: Box<RouteTaken>,
     },
-    /// Everyone who could have answered is full: as many requests are there as an endpoint may have, or what
-    /// room is left is kept for higher priorities. It has waited as long as it may, or as many wait already as
-    /// may.
+    /// Everyone who could have answered is full: as many requests are there as an endpoint may have, what
+    /// room is left is kept for higher priorities, or they say themselves that they have too much to do. It
+    /// has waited as long as it may, or as many wait already as may.
     #[error("the endpoints of model '{model}' are full: {}", why(.taken))]
     Overloaded {
         /// The model.
         model: String,
-        /// When it may be otherwise: about when a request that is there ends.
+        /// When it may be otherwise: when the first of them said, or about when a request that is there ends.
         retry_after: Duration,
         /// What was tried.
         taken: Box<RouteTaken>,
@@ -309,13 +313,16 @@ impl Gateway {
 
     fn put_in_force(&self, members: &[Arc<Member>]) -> Result<(), PlanError> {
         let (table, now) = (self.table.current(), self.clock.now());
-        let plan = Plan::new(&table, members, &self.lasting, &self.options, now)?;
+        let before = self.plan.load_full();
+        let plan = Plan::new(&table, members, &before, &self.lasting, &self.options, now)?;
         let plan = Arc::new(plan);
-        let before = self.plan.swap(Arc::clone(&plan));
+        self.plan.store(Arc::clone(&plan));
         plan.take_leave(&before);
         // Who waits goes by the new table.
         self.waiting.tell_all();
         self.lasting.retain(&plan);
+        drop(before);
+        self.lasting.forget_unused();
         Ok(())
     }
 
@@ -345,7 +352,8 @@ impl Gateway {
         Ok(members)
     }
 
-    /// Forgets the answers that were kept of a model, as another one stands behind its versions now.
+    /// Forgets the answers that were kept of a model, as another one stands behind its versions now. Nor are
+    /// those kept that are under way.
     pub fn forget_answers(&self, model: &str) {
         if let Some(answers) = &self.answers {
             answers.forget(model);
@@ -400,36 +408,6 @@ impl Gateway {
         result
     }
 
-    /// What a model takes and gives, by the first of its endpoints that says so.
-    ///
-    /// # Errors
-    /// [`GatewayError`], as for a request.
-    pub async fn metadata(
-        &self,
-        model: &str,
-        version: Option<&str>,
-    ) -> Result<ModelMetadata, GatewayError> {
-        let plan = self.plan.load_full();
-        let told = |error| {
-            let taken = RouteTaken { model: model.to_owned(), ..RouteTaken::default() };
-            GatewayError::Endpoint { error: Box::new(error), taken: Box::new(taken) }
-        };
-        let Some(routes) = plan.models.get(model) else {
-            return self.local.metadata(model, version).await.map_err(told);
-        };
-        let limit = self.options.attempt_timeout;
-        let mut last = EndpointError::Unreachable("it has no endpoints".into());
-        for seat in routes.seats.iter() {
-            let work = seat.member.endpoint.metadata(model, version);
-            match tokio::time::timeout(limit, work).await {
-                Ok(Ok(metadata)) => return Ok(metadata),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = EndpointError::TimedOut(limit),
-            }
-        }
-        Err(told(last))
-    }
-
     async fn infer_by(
         &self,
         mut plan: Arc<Plan>,
@@ -439,6 +417,7 @@ impl Gateway {
         hints: &Hints,
         deadline: Deadline,
     ) -> Result<(InferResponse, RouteTaken), GatewayError> {
+        let epoch = self.answers.as_ref().map_or(0, |answers| answers.epoch(model));
         let first =
             self.infer_on_newest(&mut plan, model, version, &request, hints, deadline).await;
         let Some(first) = first else {
@@ -448,7 +427,8 @@ impl Gateway {
             if is_shadow(&request.parameters) {
                 return first;
             }
-            answers.keep(taken.version.as_deref(), request, response, self.clock.now());
+            let given = (request, response);
+            answers.keep(taken.version.as_deref(), given, epoch, self.clock.now());
             return first;
         }
         let Err(GatewayError::NoEndpoint { taken, .. } | GatewayError::Overloaded { taken, .. }) =
@@ -457,9 +437,13 @@ impl Gateway {
             return first;
         };
         // First what this model answered itself, a while ago; then what another would say.
-        let kept = self.answers.as_ref().and_then(|answers| {
-            answers.lookup(model, taken.version.as_deref(), &request, self.clock.now())
-        });
+        let kept = match &self.answers {
+            Some(answers) => {
+                let version = taken.version.as_deref();
+                answers.lookup(model, version, &request, self.clock.now()).await
+            }
+            None => None,
+        };
         if let Some((response, age)) = kept {
             let taken = RouteTaken { stale_ms: Some(age), ..(**taken).clone() };
             return Ok((response, taken));
@@ -528,6 +512,18 @@ impl Gateway {
     #[must_use]
     pub fn dropped_annotations(&self) -> u64 {
         self.dropped_annotations.load(Ordering::Relaxed)
+    }
+
+    /// What became of answers that are kept for when no route is left; `None` where none are.
+    #[must_use]
+    pub fn kept_answers(&self) -> Option<AnswerCacheFigures> {
+        self.answers.as_ref().map(Answers::figures)
+    }
+
+    /// Answers that were not kept, as too many waited for that: they go before what is kept of them.
+    #[must_use]
+    pub fn dropped_answers(&self) -> u64 {
+        self.answers.as_ref().map_or(0, Answers::dropped)
     }
 
     /// What shadows answered beside their primaries, by model and shadow.

@@ -8,13 +8,14 @@ use super::hints::Places;
 use super::member::{Member, Seat, Sought, View};
 use super::presence::Presence;
 use super::shadows::{Copies, Shadows, shadow_name};
+use super::versions::{Seating, Versions};
 use crate::concurrency::lock;
 use crate::routing::{
     CheckedEndpoint, CheckedModel, CheckedRule, CheckedShadow, CurrentTable, EndpointGate,
     FilterName, PolicyName, StickyBy, TableVersion,
 };
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tensorforge_core::Instant;
 use tensorforge_core::batch::ModelId;
@@ -24,28 +25,41 @@ use tensorforge_core::route::{
     Shadow, ShadowConfig, Shortlist, SmoothWeighted, Split, WeightedRandom, stable_hash,
 };
 
+/// A model, and the version of it that is asked for, if one is.
+type ModelVersion = (String, Option<String>);
+
 /// What outlives tables, model by model.
 #[derive(Default)]
 pub(super) struct Lasting {
     pub(super) experiments: Experiments,
     pub(super) bandits: Bandits,
-    /// They count what endpoints' health says, which lasts as well. Each with its share in thousandths.
-    caps: Mutex<HashMap<String, (u16, Arc<EjectionCap>)>>,
+    /// They count what endpoints' health says, and last as long as that. Each with its share in thousandths.
+    caps: Mutex<HashMap<ModelVersion, (u16, Weak<EjectionCap>)>>,
     figures: Mutex<HashMap<String, Arc<ModelFigures>>>,
     pub(super) shadows: Shadows,
 }
 
 impl Lasting {
-    fn cap(&self, model: &str, share: u16) -> Arc<EjectionCap> {
+    /// The cap of a model's endpoints for one version; another one where the share is another.
+    pub(super) fn cap(&self, model: &str, version: Option<&str>, share: u16) -> Arc<EjectionCap> {
         let mut caps = lock(&self.caps);
-        let known = caps.get(model).filter(|(known, _)| *known == share);
-        if let Some((_, cap)) = known {
-            return Arc::clone(cap);
-        }
-        // Another share counts anew: whoever is ejected stays so, and is not counted until it comes back.
-        let cap = Arc::new(EjectionCap::new(share));
-        caps.insert(model.to_owned(), (share, Arc::clone(&cap)));
-        cap
+        let key = (model.to_owned(), version.map(str::to_owned));
+        let known = caps.get(&key).filter(|(known, _)| *known == share);
+        known.and_then(|(_, cap)| cap.upgrade()).unwrap_or_else(|| {
+            let cap = Arc::new(EjectionCap::new(share));
+            caps.insert(key, (share, Arc::downgrade(&cap)));
+            cap
+        })
+    }
+
+    /// A version is known no longer; should it be again, it begins anew.
+    pub(super) fn forget_cap(&self, model: &str, version: &str) {
+        lock(&self.caps).remove(&(model.to_owned(), Some(version.to_owned())));
+    }
+
+    /// Frees what no table holds any more.
+    pub(super) fn forget_unused(&self) {
+        lock(&self.caps).retain(|_, (_, cap)| cap.strong_count() > 0);
     }
 
     fn figures(&self, model: &str) -> Arc<ModelFigures> {
@@ -79,6 +93,8 @@ pub(super) struct ModelPlan {
     pub(super) policy_name: PolicyName,
     pub(super) policy: Box<dyn RoutingPolicy<View> + Send + Sync>,
     pub(super) seats: Arc<[Seat]>,
+    /// The same endpoints with what is known of each version there.
+    pub(super) by_version: Versions,
     /// How those are divided that name no version.
     pub(super) split: Option<(Split, Vec<String>)>,
     /// What is counted of those versions.
@@ -87,10 +103,10 @@ pub(super) struct ModelPlan {
     pub(super) experiment: Option<Arc<Running>>,
     /// What changes the split's parts.
     pub(super) bandit: Option<Arc<Learning>>,
-    pub(super) rules: Vec<(CheckedRule, Option<Arc<[Seat]>>)>,
+    /// Each with the place of its endpoint among those that rules name.
+    pub(super) rules: Vec<(CheckedRule, Option<usize>)>,
     pub(super) fallbacks: Vec<String>,
     pub(super) shadows: Vec<(Shadow, CheckedShadow, Arc<Copies>)>,
-    pub(super) cap: Arc<EjectionCap>,
     pub(super) retries: Retries,
     pub(super) hedging: bool,
     /// How long one endpoint has for one request.
@@ -111,6 +127,10 @@ struct Around<'a> {
     lasting: &'a Lasting,
     options: &'a GatewayOptions,
     places: Arc<Places>,
+    /// Versions that shadows ask, by model.
+    shadowed: HashMap<&'a str, Vec<&'a str>>,
+    /// The table that was in force.
+    before: &'a Plan,
     now: Instant,
 }
 
@@ -125,17 +145,23 @@ pub struct PlanError {
 }
 
 impl Plan {
-    /// Makes a table ready; `members` are its endpoints, in their order.
+    /// Makes a table ready; `members` are its endpoints, in their order. What `before` knows of versions that
+    /// requests have named goes on.
     pub(super) fn new(
         table: &CurrentTable,
         members: &[Arc<Member>],
+        before: &Self,
         lasting: &Lasting,
         options: &GatewayOptions,
         now: Instant,
     ) -> Result<Self, PlanError> {
         let (version, routes) = (table.version(), table.routes());
         let places = Arc::new(Places::of(routes));
-        let around = Around { lasting, options, places, now };
+        let mut shadowed: HashMap<&str, Vec<&str>> = HashMap::new();
+        for shadow in routes.models().flat_map(|(_, model)| &model.shadows) {
+            shadowed.entry(&shadow.model).or_default().extend(shadow.version.as_deref());
+        }
+        let around = Around { lasting, options, places, shadowed, before, now };
         let entries: Vec<Entry<'_>> = members
             .iter()
             .zip(table.gates())
@@ -162,7 +188,7 @@ impl Plan {
                 })
             };
             for seat in model.seats.iter().filter(|seat| !stays(seat)) {
-                seat.member.leave(name, &model.cap);
+                seat.member.leave(name);
             }
         }
     }
@@ -175,11 +201,13 @@ impl ModelPlan {
         all: &[Entry<'_>],
         around: &Around<'_>,
     ) -> Result<Self, PlanError> {
-        let Around { lasting, options, places, now } = around;
+        let Around { lasting, options, places, shadowed, before, now } = around;
         let wrong = |problem: String| PlanError { model: name.to_owned(), problem };
+        let share = model.health.most_ejected;
+        let cap = lasting.cap(name, None, share);
         let seat = |index: usize| {
             let Entry { member, gate, entry } = all.get(index)?;
-            Some(Seat::new(Arc::clone(member), Arc::clone(gate), entry, name, *now))
+            Some(Seat::new(Arc::clone(member), Arc::clone(gate), entry, (name, &cap), *now))
         };
         let seats: Result<Arc<[Seat]>, _> =
             model.endpoints.iter().filter_map(|&index| seat(index)).collect();
@@ -210,11 +238,22 @@ impl ModelPlan {
             let copies = lasting.shadows.of(name, &shadow_name(shadow));
             shadows.push((state, shadow.clone(), copies));
         }
-        let rule = |rule: &CheckedRule| {
+        let (mut rules, mut only) = (Vec::new(), Vec::new());
+        for rule in &model.rules {
             // The health of one seat of an endpoint and a model is that of all.
-            let only = rule.endpoint.and_then(seat).and_then(Result::ok);
-            (rule.clone(), only.map(|seat| Arc::from([seat])))
-        };
+            let alone = rule.endpoint.and_then(seat).and_then(Result::ok);
+            rules.push((rule.clone(), alone.as_ref().map(|_| only.len())));
+            only.extend(alone.map(|seat| Arc::from([seat])));
+        }
+        let split_versions = model.split.iter().map(|share| share.version.as_str());
+        let ruled_versions = model.rules.iter().filter_map(|rule| rule.version.as_deref());
+        let shadowed = shadowed.get(name).into_iter().flatten().copied();
+        let planned: HashSet<&str> = split_versions.chain(ruled_versions).chain(shadowed).collect();
+        let before = before.models.get(name).map(|before| &before.by_version);
+        let unversioned = Seating::new(Arc::clone(&seats), only, *now);
+        let by_version =
+            Versions::new((name, share), unversioned, &planned, before, (lasting, *now));
+        let by_version = by_version.map_err(|error| wrong(error.to_string()))?;
         let tuned = &model.retries;
         let retries = Retries::new(tuned.per_mille, tuned.saved, tuned.per_second, tuned.attempts);
         let retries = retries.map_err(|error| wrong(error.to_string()))?;
@@ -233,15 +272,15 @@ impl ModelPlan {
             policy_name: model.policy,
             policy: policy(model),
             seats,
+            by_version,
             split,
             arms,
             figures,
             experiment: model.experiment.as_ref().and_then(|it| lasting.experiments.of(name, it)),
             bandit,
-            rules: model.rules.iter().map(rule).collect(),
+            rules,
             fallbacks: model.fallbacks.clone(),
             shadows,
-            cap: lasting.cap(name, model.health.most_ejected),
             retries,
             hedging: tuned.hedging.unwrap_or(options.hedging),
             attempt_timeout: tuned.attempt_timeout.unwrap_or(options.attempt_timeout),

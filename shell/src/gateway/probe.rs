@@ -2,14 +2,15 @@
 //! out.
 
 use super::Gateway;
-use super::member::{Seat, Signature};
+use super::member::Seat;
+use super::signature::learn;
 use crate::concurrency::lock;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long an endpoint has for a probe.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Models at endpoints that are asked about after each other's probes, the others the next time.
 const ASKED_A_ROUND: usize = 256;
@@ -41,6 +42,7 @@ impl Gateway {
             let _ = probe.await;
         }
         self.ask_about_models().await;
+        self.ask_about_versions().await;
         self.compare_signatures();
     }
 
@@ -64,51 +66,21 @@ impl Gateway {
             .map(|_| {
                 let (questions, clock) = (Arc::clone(&questions), self.clock);
                 tokio::spawn(async move {
+                    let mut changed = Vec::new();
                     loop {
                         let next = lock(&questions).next();
-                        let Some((name, seat)) = next else { break };
-                        if !seat.member.is_unreachable(clock.now()) {
-                            ask_about_model(&name, &seat).await;
+                        let Some((name, seat)) = next else { break changed };
+                        if !seat.member.is_unreachable(clock.now())
+                            && ask_about_model(&name, &seat).await
+                        {
+                            changed.push(name);
                         }
                     }
                 })
             })
             .collect();
         for asker in askers {
-            let _ = asker.await;
-        }
-    }
-
-    /// Leaves out endpoints whose model is another one: not what most of those say that have the same
-    /// version, or, where no answer has more, what the first says.
-    fn compare_signatures(&self) {
-        let plan = self.plan.load_full();
-        for (name, model) in &plan.models {
-            let told: Vec<_> = model.seats.iter().map(|seat| seat.model.signature()).collect();
-            let all = || told.iter().flatten();
-            for (seat, signature) in model.seats.iter().zip(&told) {
-                let Some(signature) = signature else { continue };
-                // Another version may take and give what it likes.
-                let peers = || all().filter(|it| it.version == signature.version);
-                let count = |of: &Signature| peers().filter(|it| ***it == *of).count();
-                // Of several with the most, the first.
-                let most = peers()
-                    .map(|it| (count(it), it))
-                    .collect::<Vec<_>>()
-                    .into_iter()
-                    .rev()
-                    .max_by_key(|(count, _)| *count);
-                let is_odd = most.is_some_and(|(_, most)| most != signature);
-                if seat.model.set_odd(is_odd) {
-                    let endpoint = &seat.member.name;
-                    tracing::warn!(
-                        model = name,
-                        endpoint,
-                        is_odd,
-                        "compared with the others' model"
-                    );
-                }
-            }
+            self.forget_changed(asker.await.unwrap_or_default());
         }
     }
 
@@ -121,14 +93,13 @@ impl Gateway {
     }
 }
 
-async fn ask_about_model(name: &str, seat: &Seat) {
+/// Whether it tells another model than before.
+async fn ask_about_model(name: &str, seat: &Seat) -> bool {
     let answer = seat.member.endpoint.metadata(name, None);
-    let Ok(answer) = tokio::time::timeout(PROBE_TIMEOUT, answer).await else { return };
+    let Ok(answer) = tokio::time::timeout(PROBE_TIMEOUT, answer).await else { return false };
     if seat.model.presence.told(&answer) {
         let (endpoint, is_there) = (&seat.member.name, answer.is_ok());
         tracing::warn!(model = name, endpoint, is_there, "a model came or went");
     }
-    if let Ok(metadata) = answer {
-        seat.model.set_signature(metadata);
-    }
+    learn(&seat.member, name, None, &seat.version.known, answer).await
 }

@@ -1,6 +1,7 @@
 //! What becomes of requests when endpoints misbehave.
 
 use super::*;
+use crate::contracts::ModelMetadata;
 use crate::models::Tensor;
 use crate::routing::Routes;
 use serde_json::json;
@@ -13,11 +14,17 @@ mod changes;
 mod deadlines;
 mod explained;
 mod figures;
+mod kept;
+mod overloaded;
 mod places;
 mod presence;
 mod room;
+mod scripted;
+mod shapes;
 mod sticks;
+mod told;
 mod tuned;
+mod versions;
 mod waits;
 
 /// What an endpoint does with a request.
@@ -209,6 +216,13 @@ impl Bench {
 
     fn fake(&self, name: &str) -> &Fake {
         &self.fakes[&format!("http://{name}:1")]
+    }
+
+    /// Waits until nothing is left of the requests that were answered.
+    async fn settle(&self) {
+        while self.gateway.answers.as_ref().is_some_and(|answers| !answers.is_idle()) {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn send(&self) -> Result<(InferResponse, RouteTaken), GatewayError> {
@@ -483,7 +497,7 @@ async fn a_model_that_fails_at_an_endpoint_says_nothing_about_another_there() {
 #[tokio::test]
 async fn an_endpoint_that_was_ejected_leaves_its_cap_as_it_was() {
     let bench = bench(&[down(), Does::Answers], IN_TURN);
-    let cap = || bench.gateway.plan.load().models["digits"].cap.ejected();
+    let cap = || bench.gateway.plan.load().models["digits"].seats[0].version.cap.load().ejected();
     for _ in 0..30 {
         bench.send().await.unwrap();
     }

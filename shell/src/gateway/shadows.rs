@@ -164,7 +164,10 @@ impl Gateway {
     ) -> Option<impl Future<Output = Result<InferResponse, EndpointError>> + Send + use<>> {
         let now = self.clock.now();
         let sought = target.sought(shadow.version.as_deref());
-        let view = View::new(Arc::clone(&target.seats), &sought, now);
+        // Of another model its versions are none of the target's.
+        let version = shadow.version.as_deref().filter(|_| target.name == shadow.model);
+        let seating = target.by_version.of(version, &self.lasting, now);
+        let view = View::new(Arc::clone(&seating.seats), &sought, now);
         let context = RouteContext {
             now,
             random: self.draw(),
@@ -176,7 +179,7 @@ impl Gateway {
         };
         let choice = target.policy.choose(&context, &view, &mut ()).ok()?;
         // Copies are in the endpoint's limit, too.
-        let copy = Copied::begin(target.seats.get(choice.index)?, self.clock, &self.waiting)?;
+        let copy = Copied::begin(seating.seats.get(choice.index)?, self.clock, &self.waiting)?;
         let mut request = journey.request.clone();
         // Whoever gets it sees what it is, and puts it behind the requests of users.
         request.parameters.insert(SHADOW.to_owned(), true.into());

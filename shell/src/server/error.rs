@@ -311,7 +311,12 @@ mod routing {
         for (error, status, header, reason) in [
             (failed(no_memory), 503, Some("3"), Some("overload")),
             (failed(broken), 503, Some("3"), Some("not_ready")),
-            (DemandError::StillLoading { after: Duration::from_secs(60) }, 503, Some("1"), Some("loading")),
+            (
+                DemandError::StillLoading { after: Duration::from_secs(60) },
+                503,
+                Some("1"),
+                Some("loading"),
+            ),
             (DemandError::Draining, 503, Some("1"), Some("draining")),
             (DemandError::TooManyWaiting { most: 1 }, 429, Some("1"), Some("overload")),
             (DemandError::Late, 504, None, Some("late")),
@@ -324,5 +329,38 @@ mod routing {
             let told = response.headers().get(REASON_HEADER);
             assert_eq!(told.map(|value| value.to_str().unwrap()), reason, "{error:?}");
         }
+    }
+
+    /// What a gateway's client sees: status, reason, and when to come again in milliseconds.
+    fn told(error: GatewayError) -> (u16, Option<String>, Option<String>) {
+        let response = ApiError::from(error).into_response();
+        let header = |name: &str| {
+            response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+        };
+        (response.status().as_u16(), header(REASON_HEADER), header(RETRY_AFTER_MS))
+    }
+
+    #[test]
+    fn a_gateway_says_whether_its_endpoints_are_busy_or_gone() {
+        let model = || "m".to_owned();
+        let taken = Box::default();
+        assert_eq!(
+            told(GatewayError::NoEndpoint { model: model(), taken }),
+            (503, Some("no_endpoint".into()), None)
+        );
+        let (taken, retry_after) = (Box::default(), Duration::from_micros(1_500));
+        assert_eq!(
+            told(GatewayError::Overloaded { model: model(), retry_after, taken }),
+            (429, Some("overload".into()), Some("2".into()))
+        );
+        let endpoint =
+            |error| GatewayError::Endpoint { error: Box::new(error), taken: Box::default() };
+        let retry_after = Some(tensorforge_core::Duration::from_millis(20));
+        let busy = EndpointError::Overloaded { status: 429, message: "full".into(), retry_after };
+        assert_eq!(told(endpoint(busy)), (429, Some("overload".into()), Some("20".into())));
+        let late = EndpointError::Late("late".into());
+        assert_eq!(told(endpoint(late)), (504, Some("late".into()), None));
+        assert_eq!(told(endpoint(EndpointError::Unsupported("x"))), (501, None, None));
+        assert_eq!(told(GatewayError::Loop(9)), (508, Some("loop".into()), None));
     }
 }

@@ -2,7 +2,6 @@
 
 use super::ServerLimits;
 use super::error::ApiError;
-use super::model_config::model_config;
 use super::repository;
 use crate::contracts::rest::{self, HEADER_LENGTH};
 use crate::contracts::{InferResponse, ModelMetadata, ServerMetadata, StatisticsResponse};
@@ -131,7 +130,7 @@ async fn server_ready(State(app): State<App>) -> Result<(), ApiError> {
 async fn model_ready(State(app): State<App>, target: Target) -> Result<(), ApiError> {
     match &app.gateway {
         Some(gateway) => {
-            gateway.metadata(&target.model, target.version()).await?;
+            gateway.model_ready(&target.model, target.version()).await?;
         }
         None => {
             app.service.registry().find(&target.model, target.version())?;
@@ -154,15 +153,20 @@ async fn config(
     State(app): State<App>,
     target: Target,
 ) -> Result<Json<serde_json::Value>, ApiError> {
-    let model = app.service.registry().find(&target.model, target.version())?;
-    Ok(Json(model_config(&model)))
+    Ok(Json(match &app.gateway {
+        Some(gateway) => gateway.config(&target.model, target.version()).await?,
+        None => app.service.model_config(&target.model, target.version())?,
+    }))
 }
 
 async fn model_statistics(
     State(app): State<App>,
     target: Target,
 ) -> Result<Json<StatisticsResponse>, ApiError> {
-    let model_stats = app.service.statistics(Some(&target.model), target.version())?;
+    let model_stats = match &app.gateway {
+        Some(gateway) => gateway.statistics(&target.model, target.version()).await?,
+        None => app.service.statistics(Some(&target.model), target.version())?,
+    };
     Ok(Json(StatisticsResponse { model_stats }))
 }
 

@@ -35,7 +35,7 @@ use series::{
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use tensorforge_core::Instant;
-use tensorforge_core::route::Candidates;
+use tensorforge_core::route::{Candidates, Health};
 
 /// The figures of a model, which outlive tables.
 #[derive(Debug, Default)]
@@ -82,7 +82,8 @@ impl Gateway {
             looped: self.figures.looped.read(),
             waiting: self.waiting.count() as u64,
             dropped_annotations: self.dropped_annotations(),
-            answers: self.answers.as_ref().map(super::answers::Answers::figures),
+            answers: self.kept_answers(),
+            dropped_answers: self.dropped_answers(),
             models: bounded(models.iter().map(row)),
             endpoints: bounded(endpoints(&models, now)),
             arms: bounded(arms(&models)),
@@ -119,7 +120,10 @@ fn endpoints(models: &[&Arc<ModelPlan>], now: Instant) -> Vec<Row<EndpointCounts
     for model in models {
         let view = View::new(Arc::clone(&model.seats), &model.sought(None), now);
         for (place, seat) in view.seats.iter().enumerate() {
-            let Some(candidate) = view.candidate(place) else { continue };
+            let Some(mut candidate) = view.candidate(place) else { continue };
+            if candidate.health == Health::Healthy {
+                candidate.health = model.by_version.worst_health(place, now);
+            }
             let figures = &seat.model.figures;
             let labels = vec![model.name.clone(), seat.member.name.clone()];
             let counts = EndpointCounts::of(figures, &candidate);

@@ -16,7 +16,7 @@ pub(super) fn render(all: &Everything) -> String {
     let mut text = Text::default();
     of_gateway(&mut text, all);
     if let Some(answers) = &all.answers {
-        of_answers(&mut text, answers);
+        of_answers(&mut text, answers, all.dropped_answers);
     }
     of_models(&mut text, &apart(&["model"], &all.models, |both| both));
     let endpoint = ["model", "endpoint"];
@@ -115,7 +115,7 @@ fn of_gateway(text: &mut Text, all: &Everything) {
     text.sample(&[], &all.dropped_annotations);
 }
 
-fn of_answers(text: &mut Text, answers: &AnswerCacheFigures) {
+fn of_answers(text: &mut Text, answers: &AnswerCacheFigures, dropped: u64) {
     let help = "Answers that are kept now, for when no route is left.";
     text.family("tensorforge_route_kept_answers", "gauge", help);
     text.sample(&[], &answers.answers);
@@ -126,6 +126,7 @@ fn of_answers(text: &mut Text, answers: &AnswerCacheFigures) {
     text.family("tensorforge_route_answers_total", "counter", help);
     for (what, count) in [
         ("kept", answers.kept),
+        ("dropped", dropped),
         ("refused", answers.refused),
         ("evicted", answers.evicted),
         ("expired", answers.expired),
@@ -219,7 +220,7 @@ fn of_endpoints(text: &mut Text, all: &[Series<'_, EndpointCounts>]) {
         ),
     ];
     counters(text, &families, all);
-    let help = "What an endpoint's health is now: 1 for that, 0 for the others.";
+    let help = "What an endpoint's health is now, for the version that it is worst for: 1 for that, 0 for the others.";
     text.family("tensorforge_route_endpoint_health", "gauge", help);
     by_name(text, ("health", &health_names()), all, |endpoint| &endpoint.health);
     let help = "The weight of an endpoint that counts now, in units of its table.";

@@ -20,6 +20,8 @@ pub(super) struct Everything {
     pub(super) waiting: u64,
     pub(super) dropped_annotations: u64,
     pub(super) answers: Option<AnswerCacheFigures>,
+    /// Answers that were not kept, as too many waited for that.
+    pub(super) dropped_answers: u64,
     /// By model.
     pub(super) models: Vec<Row<Both<ModelCounts>>>,
     /// By model and endpoint.

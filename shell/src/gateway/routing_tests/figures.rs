@@ -356,6 +356,7 @@ async fn an_endpoints_figures_outlive_tables_and_go_with_it() {
     for _ in 0..30 {
         bench.send().await.unwrap();
     }
+    bench.settle().await;
     let before = Told::by(&bench.gateway);
     let a = "model=\"digits\",endpoint=\"a\"";
     let failed = before.one("attempts_total", &format!("{a},outcome=\"unreachable\""));
@@ -460,6 +461,7 @@ async fn a_copy_that_comes_counts_apart_and_goes_no_further() {
         SHADOWED.replace("shadows", "split = [{ version = \"1\", basis_points = 10000 }]\nshadows");
     let bench = bench(&[Does::Answers, Does::Answers], &models);
     bench.send().await.unwrap();
+    bench.settle().await;
     let users = Told::by(&bench.gateway);
     for _ in 0..5 {
         let (_, taken) = bench.send_with(json!({ SHADOW: true }), &[]).await.unwrap();

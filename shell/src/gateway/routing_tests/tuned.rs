@@ -74,7 +74,7 @@ async fn no_more_are_ejected_than_may_be() {
 #[tokio::test]
 async fn another_share_that_may_be_ejected_holds_from_the_next_table_on() {
     let bench = bench(&[down(), down(), down(), down()], &set(""));
-    let cap = || Arc::clone(&bench.gateway.plan.load().models["digits"].cap);
+    let cap = || bench.gateway.plan.load().models["digits"].seats[0].version.cap.load_full();
     let entries: String = ["a", "b", "c", "d"].iter().map(|name| entry(name)).collect();
     let first = cap();
     bench.publish(&(entries.clone() + &set(""))).unwrap();

@@ -92,3 +92,39 @@ fn where_models_are_loaded_on_request_only_those_that_are_loaded_are_followed() 
         assert!(registry.find(name, None).is_err(), "{name}");
     }
 }
+
+#[test]
+fn an_observer_is_told_of_every_change_once_it_is_found_whoever_asked_for_it() {
+    let repository = Repository::new();
+    for (name, text) in [("a", "11"), ("b", "1"), ("c", "1")] {
+        repository.put(name, "1", text);
+    }
+    // Room for two of them.
+    let control = ModelControl::Explicit(BTreeSet::new());
+    let registry = Arc::new(repository.open(control, Some(3)));
+    let told: Arc<Mutex<Vec<(String, bool)>>> = Arc::default();
+    let (observer, seen) = (Arc::downgrade(&registry), Arc::clone(&told));
+    let is_first = registry.observe(move |name| {
+        let is_found = observer.upgrade().unwrap().find(name, None).is_ok();
+        lock(&seen).push((name.to_owned(), is_found));
+    });
+    assert!(is_first && !registry.observe(|_| ()), "there is one");
+    let told = || std::mem::take(&mut *lock(&told));
+    registry.load("a", None).unwrap();
+    registry.load("b", None).unwrap();
+    assert_eq!(told(), [("a".into(), true), ("b".into(), true)]);
+    registry.load("c", None).unwrap();
+    assert_eq!(told(), [("a".into(), false), ("c".into(), true)], "a made room");
+    registry.unload("b").unwrap();
+    assert_eq!(told(), [("b".into(), false)]);
+    until_held(&registry, 1);
+    repository.put("c", "1", "22");
+    registry.rescan().unwrap();
+    assert_eq!(told(), [("c".into(), true)]);
+    registry.rescan().unwrap();
+    registry.look().unwrap();
+    assert_eq!(told(), [], "nothing has changed");
+    repository.remove("c");
+    registry.rescan().unwrap();
+    assert_eq!(told(), [("c".into(), false)]);
+}

@@ -1,0 +1,366 @@
+//! What a model takes and gives, as endpoints tell it, and whether answers are of that kind.
+//!
+//! Probes ask each endpoint whether it has a model, and so what that is; about its versions only when they
+//! come, after the endpoint could not be reached, when an answer speaks of another version or does not fit, and
+//! every [`ASK_EVERY`] probes in any case. Requests only read what is known.
+//!
+//! Of endpoints that have the same version, those are odd, and get nothing, that tell something else than most,
+//! or, where no answer has more, than the first. An answer is held to what its own endpoint told, or where that
+//! tells nothing, to what the others agree on.
+
+use super::Gateway;
+use super::endpoint::EndpointError;
+use super::member::{Member, Seat};
+use super::probe::PROBE_TIMEOUT;
+use super::versions::{AtVersion, Seating};
+use crate::concurrency::lock;
+use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
+use crate::models::TensorSpec;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tensorforge_core::route::EndpointId;
+
+/// How many probes later an endpoint is asked about a version again, though nothing speaks for a change.
+pub(super) const ASK_EVERY: u32 = 10;
+
+/// A model's inputs and outputs in one version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Signature {
+    /// `None` where the endpoint does not say.
+    version: Option<String>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+}
+
+/// A signature, and what else an endpoint told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Told {
+    signature: Signature,
+    /// All versions that it has.
+    versions: Vec<String>,
+    /// Whether the first dimension of inputs and outputs is that of a batch.
+    batches: bool,
+}
+
+impl Told {
+    pub(super) fn new(metadata: ModelMetadata, batches: bool) -> Self {
+        let ModelMetadata { versions, inputs, outputs, .. } = metadata;
+        let signature = Signature { version: versions.last().cloned(), inputs, outputs };
+        Self { signature, versions, batches }
+    }
+
+    /// Whether an answer that says to be of `version` is held to this.
+    fn is_of(&self, version: &str) -> bool {
+        version.is_empty() || self.signature.version.as_deref().is_none_or(|own| own == version)
+    }
+
+    /// Rows of a request, where the model batches and all inputs have as many.
+    fn rows(&self, request: &InferRequest) -> Option<usize> {
+        let specs = self.batches.then_some(&self.signature.inputs)?;
+        let mut rows = request.inputs.iter().filter_map(|input| {
+            let spec = specs.iter().find(|spec| spec.name == input.name())?;
+            is_open(spec).then(|| input.shape().first().copied())?
+        });
+        let first = rows.next()?;
+        rows.all(|other| other == first).then_some(first)
+    }
+
+    /// Whether an answer has only outputs that the model gives, each of its type and shape, and where the model
+    /// batches with as many rows as came. Which of them must be there is for the request to say; but none at
+    /// all is no answer.
+    ///
+    /// # Errors
+    /// Which output does not fit, what was expected and what came.
+    pub(super) fn check(
+        &self,
+        request: &InferRequest,
+        response: &InferResponse,
+    ) -> Result<(), String> {
+        let specs = &self.signature.outputs;
+        // Servers may leave them out of their metadata.
+        if specs.is_empty() {
+            return Ok(());
+        }
+        if response.outputs.is_empty() {
+            return Err("has no outputs".into());
+        }
+        let rows = self.rows(request);
+        for output in &response.outputs {
+            let name = output.name();
+            let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
+                let known: Vec<_> = specs.iter().map(|spec| format!("'{}'", spec.name)).collect();
+                let known = known.join(", ");
+                return Err(format!("has an output '{name}', but the model's are {known}"));
+            };
+            let expected = rows.filter(|_| is_open(spec)).and_then(|rows| i64::try_from(rows).ok());
+            let mut wanted = spec.clone();
+            if let (Some(rows), Some(first)) = (expected, wanted.shape.first_mut()) {
+                *first = rows;
+            }
+            if output.datatype() != wanted.datatype || !wanted.accepts_shape(output.shape()) {
+                let (want, got) = (wanted.datatype, output.datatype());
+                let (shape, came) = (&wanted.shape, output.shape());
+                return Err(format!(
+                    "has output '{name}' as {got} {came:?}, but {want} {shape:?} (-1: any) is expected"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_open(spec: &TensorSpec) -> bool {
+    spec.shape.first().is_some_and(|&first| first < 0)
+}
+
+/// What is known of a version at an endpoint.
+pub(super) struct Known {
+    told: Mutex<State>,
+    /// What answers are held to, by the version that they say to be of; empty while nothing is known.
+    expected: ArcSwap<Vec<Arc<Told>>>,
+    /// It is to be asked with the next probe.
+    ask: AtomicBool,
+    /// It is not what the other endpoints say: another model of that name.
+    is_odd: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    told: Option<Arc<Told>>,
+    /// Not since it was told could another program have come into its place.
+    is_current: bool,
+    probes_since: u32,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            told: Mutex::default(),
+            expected: ArcSwap::default(),
+            ask: AtomicBool::new(true),
+            is_odd: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn is_odd(&self) -> bool {
+        self.is_odd.load(Ordering::Relaxed)
+    }
+
+    /// It may be another one: what it told counts no more, and it is asked again.
+    pub(super) fn doubt(&self) {
+        lock(&self.told).is_current = false;
+        self.ask.store(true, Ordering::Relaxed);
+    }
+
+    /// What it told, unless that is in doubt.
+    fn current(&self) -> Option<Arc<Told>> {
+        let state = lock(&self.told);
+        state.told.clone().filter(|_| state.is_current)
+    }
+
+    /// Whether it is to be asked now.
+    fn is_due(&self) -> bool {
+        let mut state = lock(&self.told);
+        state.probes_since += 1;
+        self.ask.swap(false, Ordering::Relaxed) || state.probes_since >= ASK_EVERY
+    }
+
+    /// Whether the model of these metadata batches, where that is known from before.
+    fn batches(&self, metadata: &ModelMetadata) -> Option<bool> {
+        let told = self.current()?;
+        let Signature { inputs, outputs, .. } = &told.signature;
+        let is_same = (inputs, outputs, &told.versions)
+            == (&metadata.inputs, &metadata.outputs, &metadata.versions);
+        is_same.then_some(told.batches)
+    }
+
+    /// What it told when it was asked; whether that is another than before.
+    fn set(&self, told: Result<Told, EndpointError>) -> bool {
+        let mut state = lock(&self.told);
+        state.probes_since = 0;
+        match told {
+            Ok(told) => {
+                let changed = state.told.as_deref().is_some_and(|before| {
+                    (&before.signature, &before.versions) != (&told.signature, &told.versions)
+                });
+                *state = State { told: Some(Arc::new(told)), is_current: true, probes_since: 0 };
+                changed
+            }
+            // It is gone there, which is a change as well.
+            Err(error) if error.is_unknown() => state.told.take().is_some(),
+            Err(_) => {
+                self.ask.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    /// Holds an answer to what is known of the version that it says to be of.
+    ///
+    /// # Errors
+    /// [`EndpointError::WrongAnswer`].
+    pub(super) fn check(
+        &self,
+        model: &str,
+        request: &InferRequest,
+        response: &InferResponse,
+    ) -> Result<(), EndpointError> {
+        let expected = self.expected.load();
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let Some(told) = expected.iter().find(|told| told.is_of(&response.model_version)) else {
+            // Newer, most likely. It gives what it likes until it was asked.
+            self.ask.store(true, Ordering::Relaxed);
+            return Ok(());
+        };
+        told.check(request, response).map_err(|problem| {
+            // What is known may be of a model that is there no more.
+            self.ask.store(true, Ordering::Relaxed);
+            EndpointError::WrongAnswer(format!("its answer for model '{model}' {problem}"))
+        })
+    }
+}
+
+/// What one endpoint is to be asked of, by model and version.
+type Questions = Vec<(String, String, Arc<AtVersion>)>;
+
+impl Gateway {
+    /// Asks what versions take and give where that is due, all endpoints at the same time.
+    pub(super) async fn ask_about_versions(&self) {
+        let plan = self.plan.load_full();
+        let mut asked: HashMap<EndpointId, (Arc<Member>, Questions)> = HashMap::new();
+        let now = self.clock.now();
+        for (model, routes) in &plan.models {
+            for (version, seating) in routes.by_version.versioned() {
+                for Seat { member, version: at, .. } in seating.seats.iter() {
+                    if member.is_unreachable(now) || !at.known.is_due() {
+                        continue;
+                    }
+                    let entry = asked.entry(member.id);
+                    let (_, questions) = entry.or_insert_with(|| (Arc::clone(member), Vec::new()));
+                    questions.push((model.clone(), version.clone(), Arc::clone(at)));
+                }
+            }
+        }
+        let mut work = tokio::task::JoinSet::new();
+        for (member, questions) in asked.into_values() {
+            work.spawn(async move { ask(&member, questions).await });
+        }
+        while let Some(changed) = work.join_next().await {
+            // One that panicked has told nothing.
+            self.forget_changed(changed.unwrap_or_default());
+        }
+    }
+
+    /// Forgets the answers of models that endpoints have changed.
+    pub(super) fn forget_changed(&self, models: Vec<String>) {
+        for model in models {
+            tracing::warn!(model, "an endpoint has another model now");
+            self.forget_answers(&model);
+        }
+    }
+
+    /// Finds out whose model is another one than that of the others, and what answers are held to.
+    pub(super) fn compare_signatures(&self) {
+        let plan = self.plan.load_full();
+        for (model, routes) in &plan.models {
+            for seating in routes.by_version.all() {
+                compare(model, &seating);
+            }
+        }
+    }
+}
+
+/// Asks one endpoint all that is due; the models of which it tells something else than before.
+async fn ask(member: &Member, questions: Questions) -> Vec<String> {
+    let mut changed = Vec::new();
+    let mut is_there = true;
+    for (model, version, at) in questions {
+        // One that hangs would only hold up the probes of the others.
+        let answer = if is_there {
+            let asked = member.endpoint.metadata(&model, Some(&version));
+            tokio::time::timeout(PROBE_TIMEOUT, asked).await.ok()
+        } else {
+            None
+        };
+        is_there = answer.is_some();
+        let answer = answer.unwrap_or(Err(EndpointError::TimedOut(PROBE_TIMEOUT)));
+        if learn(member, &model, Some(&version), &at.known, answer).await {
+            changed.push(model);
+        }
+    }
+    changed.dedup();
+    changed
+}
+
+/// Learns what an endpoint told of a model; whether that is another than before. Metadata do not say whether
+/// the model batches, so where that is not known its configuration is read as well, if the endpoint has one.
+pub(super) async fn learn(
+    member: &Member,
+    model: &str,
+    version: Option<&str>,
+    known: &Known,
+    answer: Result<ModelMetadata, EndpointError>,
+) -> bool {
+    let metadata = match answer {
+        Ok(metadata) => metadata,
+        Err(error) => return known.set(Err(error)),
+    };
+    let batches = match known.batches(&metadata) {
+        Some(batches) => batches,
+        None => {
+            let config = member.endpoint.config(model, version);
+            let config = tokio::time::timeout(PROBE_TIMEOUT, config).await;
+            config.is_ok_and(|config| config.is_ok_and(|config| batches(&config)))
+        }
+    };
+    known.set(Ok(Told::new(metadata, batches)))
+}
+
+/// Whether a model batches that is configured so, in Triton's form.
+fn batches(config: &serde_json::Value) -> bool {
+    config["max_batch_size"].as_u64().is_some_and(|most| most > 0)
+}
+
+/// Finds out who is odd, and what answers are held to.
+fn compare(model: &str, seating: &Seating) {
+    let told: Vec<_> = seating.seats.iter().map(|seat| seat.version.known.current()).collect();
+    // Another version may take and give what it likes.
+    let most_told = |of: &Told| {
+        let all = || told.iter().flatten();
+        let peers = all().filter(|it| it.signature.version == of.signature.version);
+        let count = |of: &Told| all().filter(|it| it.signature == of.signature).count();
+        let counted: Vec<_> = peers.map(|it| (count(it), it)).collect();
+        // Of several with the most, the first.
+        counted.into_iter().rev().max_by_key(|(count, _)| *count).map(|(_, most)| Arc::clone(most))
+    };
+    let mut agreed: Vec<Arc<Told>> = Vec::new();
+    for (seat, own) in seating.seats.iter().zip(&told) {
+        let Some(own) = own else { continue };
+        let Some(most) = most_told(own) else { continue };
+        let is_odd = most.signature != own.signature;
+        if seat.version.known.is_odd.swap(is_odd, Ordering::Relaxed) != is_odd {
+            let endpoint = &seat.member.name;
+            tracing::warn!(model, endpoint, is_odd, "compared with the others' model");
+        }
+        if agreed.iter().all(|it| it.signature != most.signature) {
+            agreed.push(most);
+        }
+    }
+    for (seat, own) in seating.seats.iter().zip(told) {
+        // What this process answers is made by the model that answers, which may change at any time.
+        let expected = match own {
+            _ if seat.member.url.is_none() => Vec::new(),
+            Some(own) => vec![own],
+            None => agreed.clone(),
+        };
+        if **seat.version.known.expected.load() != expected {
+            seat.version.known.expected.store(Arc::new(expected));
+        }
+    }
+}
