@@ -25,7 +25,8 @@ pub enum WhenStale {
 /// 1. **Never** in: what serves another version, is blocked for the request, has no weight, drains, is
 ///    full, or is reserved for higher priorities. Nothing below changes that.
 /// 2. If fewer than [`panic_below`](Self::panic_below) of the rest are healthy, by weight, health does
-///    not count: better to ask what looks ill than to break what is left by sending it everything.
+///    not count: better to ask what looks ill than to break what is left by sending it everything. Who is
+///    only full counts here, too: to be busy is no illness.
 /// 3. Else [`explore`](Self::explore) of the requests go to those that are recovering, if there are
 ///    any, so that they can show what they are; the others go to the healthy. If none is healthy, to the
 ///    recovering.
@@ -220,15 +221,19 @@ impl Sorted {
         let others = Shortlist::first(candidates.count()).without(&self.healthy);
         for index in others.iter() {
             let Some(candidate) = candidates.candidate(index) else { break };
-            if let Some(why) = never(bar.request, &candidate) {
+            let why = never(bar.request, &candidate);
+            if matches!(why, None | Some(Exclusion::Full)) {
+                // Who is full is well all the same.
+                let weight = match candidate.health {
+                    Health::Healthy => &mut self.healthy_weight,
+                    _ => &mut self.other_weight,
+                };
+                *weight += u64::from(candidate.weight);
+            }
+            if let Some(why) = why {
                 sink.excluded(index, why);
                 continue;
             }
-            let weight = match candidate.health {
-                Health::Healthy => &mut self.healthy_weight,
-                _ => &mut self.other_weight,
-            };
-            *weight += u64::from(candidate.weight);
             let kind = match candidate.health {
                 Health::Healthy => &mut self.healthy,
                 Health::Recovering => &mut self.recovering,

@@ -17,12 +17,17 @@ use crate::clock::Clock;
 use crate::contracts::{InferRequest, InferResponse, is_shadow};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tensorforge_core::Instant;
+use tensorforge_core::batch::LEVELS;
 use tensorforge_core::breaker::Outcome;
 use tensorforge_core::route::{
     Admission, Annotation, Call, EndpointId, Failed, InFlight, NoRoute, RetryDecision, RouteContext,
 };
+
+/// The highest priority that there is.
+const HIGHEST_PRIORITY: u64 = LEVELS as u64 - 1;
 
 /// A request on its way along the routes of one model.
 pub(super) struct Journey<'a> {
@@ -68,10 +73,11 @@ impl Gateway {
         let version = journey.version.clone();
         let arm = version.as_deref().filter(|_| by_split).and_then(|version| routes.arm(version));
         let sent = arm.map(ArmCounters::sent);
-        let counted = InExperiment::begin(self, running, version.as_deref());
+        let asked = AtomicBool::new(false);
+        let counted = InExperiment::begin(self, running, version.as_deref(), &asked);
         let learning = routes.bandit.as_deref().filter(|_| by_split);
-        let learned = InBandit::begin(self, learning, version.as_deref());
-        let answered = self.travel(&mut journey).await;
+        let learned = InBandit::begin(self, learning, version.as_deref(), &asked);
+        let answered = self.travel(&mut journey, &asked).await;
         let took = self.clock.now().since(journey.context.now);
         let response = match answered {
             Ok(response) => {
@@ -80,8 +86,15 @@ impl Gateway {
                 response
             }
             Err(Stopped::Failed(error)) => {
-                counted.end(Err(&error));
-                learned.end(Err(&error));
+                // One that only waited says nothing about the version; that nobody was fit to be asked does.
+                let only_waited = matches!(error, GatewayError::TimedOut { .. });
+                if only_waited && !asked.load(Ordering::Relaxed) {
+                    counted.leave();
+                    learned.leave();
+                } else {
+                    counted.end(Err(&error));
+                    learned.end(Err(&error));
+                }
                 return Err(Stopped::Failed(error));
             }
             // It was sent nowhere, and sets out again.
@@ -136,7 +149,8 @@ impl Gateway {
         let place = self.place(&routes.places, request, hints);
         let context = RouteContext {
             version: routes.key(&sought),
-            priority: u8::try_from(priority.unwrap_or(0)).unwrap_or(u8::MAX),
+            // What is above the highest is refused where it is run, and gains nothing here.
+            priority: priority.unwrap_or(0).min(HIGHEST_PRIORITY) as u8,
             tenant: self.tenant(request, hints),
             place: routes.places.place(place.as_deref()),
             deadline: Some(deadline.instant()),
@@ -169,14 +183,18 @@ impl Gateway {
         }
     }
 
-    async fn travel(&self, journey: &mut Journey<'_>) -> Result<InferResponse, Stopped> {
+    async fn travel(
+        &self,
+        journey: &mut Journey<'_>,
+        asked: &AtomicBool,
+    ) -> Result<InferResponse, Stopped> {
         // Where nobody knows the version, none is missing: it is the request that is wrong.
         let mut unknown: Option<EndpointError> = None;
         let mut all_unknown = true;
         loop {
             let (seat, leave) = match self.find(journey).await {
                 Ok(found) => {
-                    if journey.taken.attempts == 0 {
+                    if !asked.swap(true, Ordering::Relaxed) {
                         journey.routes.retries.record_request();
                     }
                     found

@@ -5,6 +5,7 @@ use crate::concurrency::lock;
 use crate::routing::{CheckedBandit, VersionShare};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tensorforge_core::Instant;
@@ -121,6 +122,8 @@ pub(super) struct InBandit<'a> {
     gateway: &'a Gateway,
     learning: Option<&'a Learning>,
     version: Option<&'a str>,
+    /// Whether an endpoint was asked: until then it says nothing about the version.
+    asked: &'a AtomicBool,
     began: Instant,
 }
 
@@ -129,8 +132,9 @@ impl<'a> InBandit<'a> {
         gateway: &'a Gateway,
         learning: Option<&'a Learning>,
         version: Option<&'a str>,
+        asked: &'a AtomicBool,
     ) -> Self {
-        Self { gateway, learning, version, began: gateway.clock.now() }
+        Self { gateway, learning, version, asked, began: gateway.clock.now() }
     }
 
     /// It says nothing about the version.
@@ -168,6 +172,9 @@ fn says_nothing(error: &GatewayError) -> bool {
 
 impl Drop for InBandit<'_> {
     fn drop(&mut self) {
+        if !self.asked.load(Ordering::Relaxed) {
+            return;
+        }
         let (Some(learning), Some(version)) = (self.learning.take(), self.version) else { return };
         let now = self.gateway.clock.now();
         let limit = learning.checked.latency_limit.unwrap_or(self.gateway.options.timeout);

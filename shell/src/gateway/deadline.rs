@@ -13,6 +13,8 @@ pub(super) struct Deadline {
     /// If that is before the gateway's.
     own: Option<Instant>,
     gateway: Instant,
+    came: Instant,
+    has_waited: bool,
 }
 
 /// How long one attempt has.
@@ -29,7 +31,23 @@ impl Deadline {
         let micros = request.parameters.get(TIMEOUT).and_then(serde_json::Value::as_u64);
         let own = micros.filter(|&micros| micros > 0).map(Duration::from_micros);
         let gateway = now + timeout.into();
-        Self { own: own.map(|own| now + own.into()).filter(|&own| own < gateway), gateway }
+        let own = own.map(|own| now + own.into()).filter(|&own| own < gateway);
+        Self { own, gateway, came: now, has_waited: false }
+    }
+
+    /// When the request came.
+    pub(super) const fn came(self) -> Instant {
+        self.came
+    }
+
+    /// That of the same request once it has waited, and sets out again.
+    pub(super) const fn after_waiting(self) -> Self {
+        Self { has_waited: true, ..self }
+    }
+
+    /// Whether it is one that sets out again.
+    pub(super) const fn has_waited(self) -> bool {
+        self.has_waited
     }
 
     /// When the answer is of no use any more.

@@ -5,6 +5,7 @@ use crate::concurrency::lock;
 use crate::routing::{ALL_BASIS_POINTS, CheckedExperiment, OnVerdict, Routes, SplitEntry};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tensorforge_core::route::{Decision, Experiment, Side};
 use tensorforge_core::{Duration, Instant};
@@ -129,6 +130,8 @@ pub(super) struct InExperiment<'a> {
     gateway: &'a Gateway,
     running: Option<&'a Running>,
     version: Option<&'a str>,
+    /// Whether an endpoint was asked: until then it says nothing about the version.
+    asked: &'a AtomicBool,
     began: Instant,
 }
 
@@ -137,8 +140,9 @@ impl<'a> InExperiment<'a> {
         gateway: &'a Gateway,
         running: Option<&'a Running>,
         version: Option<&'a str>,
+        asked: &'a AtomicBool,
     ) -> Self {
-        Self { gateway, running, version, began: gateway.clock.now() }
+        Self { gateway, running, version, asked, began: gateway.clock.now() }
     }
 
     /// It has gone another way.
@@ -155,6 +159,9 @@ impl<'a> InExperiment<'a> {
 
 impl Drop for InExperiment<'_> {
     fn drop(&mut self) {
+        if !self.asked.load(Ordering::Relaxed) {
+            return;
+        }
         let Some(running) = self.running.take() else { return };
         let took = self.gateway.clock.now().since(self.began);
         if took > running.checked.config.latency_limit {

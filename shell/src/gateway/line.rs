@@ -2,18 +2,13 @@
 
 use super::attempt::{Journey, Leave};
 use super::member::{Member, Seat};
-use super::waiting::{Room, Told, Waiter, Waiting};
+use super::waiting::{Told, Waiter, Waiting};
 use super::{Gateway, GatewayError};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
-use tensorforge_core::route::Exclusion;
+use tensorforge_core::route::{Exclusion, NoRoute};
 
 /// Requests that wait, with the endpoints that they may go to.
 pub(super) type Line = Waiting<Arc<[Seat]>>;
-
-/// How often one that waits looks for itself: endpoints also recover, and tell nobody.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a request's way along the routes of a model ended without an answer.
 #[derive(Debug)]
@@ -54,17 +49,22 @@ impl Gateway {
             }
         }
         let Ok(waiter) = self.waiting.join(priority, class, Arc::clone(&journey.seats)) else {
-            return self.choose(journey).map_err(|_| Nobody::Left);
+            return self.choose_again(journey).map_err(|_| Nobody::Left);
         };
-        journey.counters().waited();
+        let now = self.clock.now();
+        if !journey.deadline.has_waited() {
+            journey.counters().waited();
+        }
         let until = journey.deadline.wait_until(self.options.timeout);
-        let left = until.since(self.clock.now()).into();
-        let found = tokio::time::timeout(left, self.wait(journey, &waiter)).await;
-        drop(waiter);
-        journey.taken.waited = Some(self.clock.now().since(journey.context.now).into());
+        let found = tokio::time::timeout(until.since(now).into(), self.wait(journey, &waiter));
+        let found = found.await;
+        if matches!(found, Ok(Ok(_))) {
+            waiter.go();
+        }
+        let now = self.clock.now();
+        journey.taken.waited = Some(now.since(journey.deadline.came()).into());
         found.unwrap_or_else(|_| {
-            let is_late = journey.deadline.is_past(self.clock.now());
-            Err(if is_late { Nobody::Late } else { Nobody::Left })
+            Err(if journey.deadline.is_past(now) { Nobody::Late } else { Nobody::Left })
         })
     }
 
@@ -73,28 +73,40 @@ impl Gateway {
         journey: &mut Journey<'_>,
         waiter: &Waiter<'_, Arc<[Seat]>>,
     ) -> Result<(Seat, Leave), Nobody> {
+        // Endpoints also recover, and tell nobody.
+        let look_every = self.options.probe_every / 4;
         // Who is the first of its class may have come to the line just after somebody left.
-        let mut room = waiter.is_first().then(Room::default);
+        let (mut told, mut looks) = (None, waiter.is_first());
         loop {
-            if let Some(room) = room.take() {
-                let found = self.choose(journey);
+            if told.is_some() || looks {
+                let found = self.choose_again(journey);
                 if found.is_ok() {
                     return found.map_err(|_| Nobody::Left);
                 }
-                waiter.pass_on(room);
+                if let Some(room) = told.take() {
+                    waiter.pass_on(room);
+                }
                 if !journey.lacks_room() {
                     return Err(Nobody::Left);
                 }
             }
-            room = match tokio::time::timeout(LOOK_EVERY, waiter.told()).await {
-                Ok(Told::Room(room)) => Some(room),
-                Ok(Told::Displaced) => return self.choose(journey).map_err(|_| Nobody::Left),
-                Err(_) => waiter.is_first().then(Room::default),
+            (told, looks) = match tokio::time::timeout(look_every, waiter.told()).await {
+                Ok(Told::Room(room)) => (Some(room), false),
+                Ok(Told::Displaced) => {
+                    return self.choose_again(journey).map_err(|_| Nobody::Left);
+                }
+                Err(_) => (None, waiter.is_first()),
             };
             if self.has_moved(journey) {
                 return Err(Nobody::Moved);
             }
         }
+    }
+
+    /// Chooses anew before anybody was asked: whoever could not be asked a moment ago may be by now.
+    fn choose_again(&self, journey: &mut Journey<'_>) -> Result<(Seat, Leave), NoRoute> {
+        journey.blocked.clear();
+        self.choose(journey)
     }
 
     fn has_moved(&self, journey: &Journey<'_>) -> bool {
@@ -120,8 +132,6 @@ impl Journey<'_> {
 
     /// The same for requests that may go to the same endpoints.
     fn class(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (Arc::as_ptr(&self.seats).addr(), &self.sought.version, &self.blocked).hash(&mut hasher);
-        hasher.finish()
+        Arc::as_ptr(&self.seats).addr() as u64
     }
 }

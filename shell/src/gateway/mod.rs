@@ -472,14 +472,17 @@ impl Gateway {
         version: Option<&str>,
         request: &InferRequest,
         hints: &Hints,
-        deadline: Deadline,
+        mut deadline: Deadline,
     ) -> Option<Result<(InferResponse, RouteTaken), GatewayError>> {
         loop {
             let routes = Arc::clone(plan.models.get(model)?);
             match self.infer_on(plan, &routes, version, request, hints, deadline).await {
                 Ok(answered) => return Some(Ok(answered)),
                 Err(Stopped::Failed(error)) => return Some(Err(error)),
-                Err(Stopped::Moved) => *plan = self.plan.load_full(),
+                Err(Stopped::Moved) => {
+                    *plan = self.plan.load_full();
+                    deadline = deadline.after_waiting();
+                }
             }
         }
     }

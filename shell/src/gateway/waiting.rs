@@ -7,14 +7,16 @@
 use crate::concurrency::lock;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// The line. `T` says where a request may go.
 ///
-/// Whoever is told of room tries to take it; where that fails, the next one in line of another class is told.
-/// Of a class are those that may go to the same places: where one could not, those behind it cannot either.
+/// Whoever is told of room tries to take it; where that fails, the next one in line of another class is told,
+/// for at most [`MOST_TRIES`] of them. Of a class are those that may go to the same places: where one could
+/// not, those behind it cannot either. Whoever could tells the next one of its class, as there may be more.
 ///
 /// O(waiting) for each room, a few ns for each, none while nobody waits.
 #[derive(Debug)]
@@ -55,11 +57,17 @@ pub(super) enum Told {
     Displaced,
 }
 
-/// Room that there may be, and the classes that could not take it.
+/// Room that there may be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Room {
+    /// The classes that could not take it.
     tried: Vec<u64>,
+    /// It is for one class only.
+    is_own: bool,
 }
+
+/// Classes that may try for one room. What is more is told nothing, and finds out by looking for itself.
+const MOST_TRIES: usize = 32;
 
 /// Why a request cannot wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +85,8 @@ impl<T> Waiting<T> {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether someone waits who would have to go before a request that comes now.
+    /// Whether someone waits who would have to go before a request that comes now: of its class, or told of
+    /// room and about to try.
     pub(super) fn is_behind(&self, priority: u8, class: u64) -> bool {
         if self.count() == 0 {
             return false;
@@ -85,7 +94,7 @@ impl<T> Waiting<T> {
         let line = lock(&self.line);
         let mut before =
             line.places.iter().take_while(|(turn, _)| turn.priority <= Reverse(priority));
-        before.any(|(_, place)| place.class == class)
+        before.any(|(_, place)| place.goes_before(class))
     }
 
     /// Goes to the end of its priority. In a full line, the last one of a lower priority is displaced.
@@ -117,11 +126,14 @@ impl<T> Waiting<T> {
         let place = Place { class, goes_to, told: None, bell: Arc::clone(&bell) };
         line.places.insert(turn, place);
         self.count.store(line.places.len(), Ordering::Relaxed);
+        // Against that of `room`: either that one sees this place, or this one sees the room.
+        fence(Ordering::SeqCst);
         Ok(Waiter { waiting: self, turn, bell })
     }
 
     /// There is room for whoever `may_go` there: the first of those is told.
     pub(super) fn room(&self, may_go: impl FnMut(&T) -> bool) {
+        fence(Ordering::SeqCst);
         if self.count() > 0 {
             lock(&self.line).tell_next(Room::default(), may_go);
         }
@@ -138,10 +150,20 @@ impl<T> Waiting<T> {
     }
 }
 
+impl<T> Place<T> {
+    /// Whether a request of this class that is behind has to let it go first.
+    fn goes_before(&self, class: u64) -> bool {
+        self.class == class || matches!(self.told, Some(Told::Room(_)))
+    }
+}
+
 impl<T> Line<T> {
     /// Tells the first one whose class has not tried yet.
     fn tell_next(&mut self, mut room: Room, mut may_go: impl FnMut(&T) -> bool) {
         for place in self.places.values_mut() {
+            if room.tried.len() >= MOST_TRIES {
+                return;
+            }
             if room.tried.contains(&place.class) {
                 continue;
             }
@@ -189,20 +211,37 @@ impl<T> Waiter<'_, T> {
         }
     }
 
-    /// Whether nobody of its class is before it.
+    /// Whether nobody is before it who [goes first](Waiting::is_behind).
     pub(super) fn is_first(&self) -> bool {
         let line = lock(&self.waiting.line);
         let Some(own) = line.places.get(&self.turn) else { return false };
         let mut before = line.places.range(..self.turn);
-        before.all(|(_, place)| place.class != own.class)
+        !before.any(|(_, place)| place.goes_before(own.class))
     }
 
     /// It could not take the room: the next one of another class may.
     pub(super) fn pass_on(&self, mut room: Room) {
+        if room.is_own {
+            return;
+        }
         let mut line = lock(&self.waiting.line);
         let Some(place) = line.places.get(&self.turn) else { return };
         room.tried.push(place.class);
         line.tell_next(room, |_| true);
+    }
+
+    /// It has found room, and leaves: there may be more for the next one of its class.
+    pub(super) fn go(self) {
+        let mut line = lock(&self.waiting.line);
+        let Some(own) = line.places.get(&self.turn).map(|place| place.class) else { return };
+        let behind = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let mut same = line.places.range_mut(behind).filter(|(_, place)| place.class == own);
+        if let Some((_, next)) = same.next()
+            && next.told.is_none()
+        {
+            next.told = Some(Told::Room(Room { tried: Vec::new(), is_own: true }));
+            next.bell.notify_one();
+        }
     }
 }
 

@@ -48,6 +48,24 @@ fn a_panic_asks_the_ill_but_never_who_must_not_be_asked() {
 }
 
 #[test]
+fn the_ill_are_not_asked_because_the_healthy_are_full() {
+    for panic_below in [1, 500] {
+        let gate = Gate { panic_below, ..AGELESS };
+        let mut candidates = with_health(&[Health::Healthy, Health::Ejected]);
+        candidates[0].limit = 0;
+        let mut told = Told::default();
+        let answer = gated(gate).choose(&request(1), &candidates[..], &mut told);
+        assert_eq!(answer, Err(NoRoute::AllExcluded));
+        assert_eq!(told.why(0), Some(Exclusion::Full));
+        assert_eq!(told.why(1), Some(Exclusion::Ejected));
+        // Who is ill and full makes nobody well.
+        candidates[0].health = Health::Ejected;
+        let choice = gated(gate).choose(&request(1), &candidates[..], &mut ()).unwrap();
+        assert_eq!((choice.index, choice.admission), (1, Admission::Panic));
+    }
+}
+
+#[test]
 fn a_small_part_of_the_requests_explores_what_recovers() {
     let candidates = with_health(&[Health::Healthy, Health::Recovering, Health::Healthy]);
     let policy = gated(Gate { explore: 10, ..AGELESS });

@@ -79,7 +79,9 @@ pub(super) fn held_with(
     let known = Arc::clone(&held);
     let connect = move |_: &str| Ok(Arc::clone(&known) as Arc<dyn Endpoint>);
     let local = Fake::new(Does::Answers);
-    let options = GatewayOptions { max_waiting, ..GatewayOptions::default() };
+    // Who waits does not look for itself, so that one who is not told waits for ever.
+    let probe_every = Duration::from_secs(3_600);
+    let options = GatewayOptions { max_waiting, probe_every, ..GatewayOptions::default() };
     let gateway = Gateway::new(Clock::start(), options, local, Box::new(connect)).unwrap();
     let table = entry("a") + endpoint + models;
     gateway.publish(Routes::from_toml(&table).unwrap()).unwrap();

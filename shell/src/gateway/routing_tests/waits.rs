@@ -179,3 +179,86 @@ async fn of_many_at_once_all_are_answered_and_never_more_than_the_limit_are_ther
     assert!(held.most() <= 3);
     assert_eq!((came(&held).len(), gateway.waiting.count()), (600, 0));
 }
+
+#[tokio::test]
+async fn the_ill_are_not_asked_while_the_healthy_are_only_full() {
+    let bench = bench(&[Does::Takes(Duration::from_millis(1)), down()], IN_TURN);
+    let ejected = |bench: &Bench| {
+        let explained =
+            bench.gateway.explain("digits", None, &InferRequest::default(), &Hints::default());
+        explained.unwrap().candidates[1].health == "ejected"
+    };
+    while !ejected(&bench) {
+        bench.send().await.unwrap();
+    }
+    let table = entry("a") + "limit = 1\n" + &entry("b") + IN_TURN;
+    bench.publish(&table).unwrap();
+    let before = bench.fake("b").asked();
+    let gateway = &bench.gateway;
+    let sent: Vec<Sent> = (0..20)
+        .map(|_| {
+            let gateway = Arc::clone(gateway);
+            tokio::spawn(async move { send(&gateway, 0).await })
+        })
+        .collect();
+    for request in sent {
+        let taken = request.await.unwrap().unwrap();
+        assert_eq!((taken.endpoint.as_deref(), taken.attempts), (Some("a"), 1));
+    }
+    assert_eq!(bench.fake("b").asked(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_recovers_is_filled_at_once_with_those_that_wait() {
+    let bench = bench(&[Does::Takes(Duration::from_secs(1)), Does::Answers], IN_TURN);
+    // One is full, the other has not the model; then it has.
+    let table = entry("a") + "limit = 1\n" + &entry("b") + IN_TURN;
+    *lock(&bench.fake("b").does) = Does::Says(status(404));
+    bench.publish(&table).unwrap();
+    bench.gateway.probe().await;
+    let sent = waiting_all(&bench.gateway, 40).await;
+    *lock(&bench.fake("b").does) = Does::Answers;
+    let began = bench.gateway.clock.now();
+    bench.gateway.probe().await;
+    for request in sent {
+        request.await.unwrap().unwrap();
+    }
+    let took: Duration = bench.gateway.clock.now().since(began).into();
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    assert!(bench.fake("b").asked() > 30);
+}
+
+/// One at an endpoint, and so many that wait.
+async fn waiting_all(gateway: &Arc<Gateway>, many: usize) -> Vec<Sent> {
+    let sent = (0..=many)
+        .map(|_| {
+            let gateway = Arc::clone(gateway);
+            tokio::spawn(async move { send(&gateway, 0).await })
+        })
+        .collect();
+    while gateway.waiting.count() < many {
+        tokio::task::yield_now().await;
+    }
+    sent
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_only_waited_says_nothing_about_its_version() {
+    let models = DIGITS.to_owned()
+        + "split = [{ version = \"1\", basis_points = 5000 }, { version = \"2\", basis_points = 5000 }]\n\
+           experiment = { control = \"1\", candidate = \"2\" }\n";
+    let bench = bench(&[Does::Takes(Duration::from_secs(1))], &models);
+    bench.publish(&(entry("a") + "limit = 1\n" + &models)).unwrap();
+    let asking = Arc::clone(&bench.gateway);
+    let first = tokio::spawn(async move { send(&asking, 0).await });
+    while bench.fake("a").asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..10 {
+        let late = bench.send_with(json!({ "timeout": 1_000 }), &[]).await.unwrap_err();
+        assert!(matches!(late, GatewayError::TimedOut { .. }), "{late:?}");
+    }
+    first.await.unwrap().unwrap();
+    let [figures] = &bench.gateway.experiments()[..] else { panic!("one experiment") };
+    assert_eq!(figures.control.requests + figures.candidate.requests, 1, "the one that was asked");
+}

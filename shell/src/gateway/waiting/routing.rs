@@ -71,6 +71,46 @@ fn room_that_one_cannot_take_goes_to_the_next_of_another_class() {
 }
 
 #[test]
+fn a_newcomer_does_not_take_the_room_that_another_was_told_of() {
+    let line = Line::new(10);
+    let waiter = line.join(3, 1, 1).unwrap();
+    line.room(at(0));
+    assert!(line.is_behind(3, 2) && !line.is_behind(4, 2));
+    let newcomer = line.join(0, 2, 1).unwrap();
+    assert!(!newcomer.is_first());
+    assert!(room(&waiter).is_some());
+    assert!(newcomer.is_first(), "that one has tried");
+}
+
+#[test]
+fn whoever_finds_room_tells_the_next_of_its_class_as_there_may_be_more() {
+    let line = Line::new(10);
+    let [first, other, second, third] = [1, 2, 1, 1].map(|class| line.join(0, class, 1).unwrap());
+    first.go();
+    assert!(room(&other).is_none() && room(&third).is_none());
+    let more = room(&second).unwrap();
+    second.pass_on(more);
+    assert!(
+        room(&other).is_none() && room(&third).is_none(),
+        "there was none, and nobody else is asked"
+    );
+}
+
+#[test]
+fn one_room_is_tried_by_so_many_classes_and_no_more() {
+    let line = Line::new(usize::MAX);
+    let waiters: Vec<_> = (0..1_000).map(|class| line.join(0, class, 1).unwrap()).collect();
+    line.room(at(0));
+    let mut tries = 0;
+    while let Some((waiter, room)) = waiters.iter().find_map(|waiter| Some((waiter, room(waiter)?)))
+    {
+        tries += 1;
+        waiter.pass_on(room);
+    }
+    assert_eq!(tries, MOST_TRIES);
+}
+
+#[test]
 fn room_of_one_that_gives_up_is_not_lost() {
     let line = Line::new(10);
     let [first, second] = [0, 0].map(|priority| line.join(priority, 1, 1).unwrap());
