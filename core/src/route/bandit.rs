@@ -79,8 +79,8 @@ impl core::error::Error for BanditError {}
 
 /// Divides requests between up to 16 arms by how they do: a multi-armed bandit.
 ///
-/// Each outcome has a reward in [0, 1]. Every [`update_every`](BanditConfig::update_every) an arm's share
-/// becomes the probability that its mean reward is the highest, by what is known: Thompson sampling, for
+/// Each outcome has a reward in [0, 1]. Every [`update_every`](BanditConfig::update_every), or after a
+/// million outcomes of an arm, an arm's share becomes the probability that its mean reward is the highest, by what is known: Thompson sampling, for
 /// all requests until the next update at once. An arm that is clearly worse falls to the
 /// [`floor`](BanditConfig::floor), one that is not known yet keeps its chance.
 ///

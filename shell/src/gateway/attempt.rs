@@ -74,9 +74,9 @@ impl Gateway {
         let arm = version.as_deref().filter(|_| by_split).and_then(|version| routes.arm(version));
         let sent = arm.map(ArmCounters::sent);
         let asked = AtomicBool::new(false);
-        let counted = InExperiment::begin(self, running, version.as_deref(), &asked);
+        let counted = InExperiment::begin(self, running, version.as_deref(), &asked, deadline);
         let learning = routes.bandit.as_deref().filter(|_| by_split);
-        let learned = InBandit::begin(self, learning, version.as_deref(), &asked);
+        let learned = InBandit::begin(self, learning, version.as_deref(), &asked, deadline);
         let answered = self.travel(&mut journey, &asked).await;
         let took = self.clock.now().since(journey.context.now);
         let response = match answered {
@@ -91,6 +91,12 @@ impl Gateway {
                 if only_waited && !asked.load(Ordering::Relaxed) {
                     counted.leave();
                     learned.leave();
+                } else if is_late(&error) && !journey.deadline.is_own() {
+                    // It was not the request that allowed too little.
+                    let after = self.options.timeout;
+                    let late = GatewayError::TimedOut { model: routes.name.clone(), after };
+                    counted.end(Err(&late));
+                    learned.end(Err(&late));
                 } else {
                     counted.end(Err(&error));
                     learned.end(Err(&error));
@@ -444,6 +450,11 @@ impl Journey<'_> {
         let usual = others.filter_map(|seat| Some(seat.member.load.latency(now)?.0)).min();
         self.deadline.leaves(usual.unwrap_or_default(), now)
     }
+}
+
+/// Whether the time that it had was over.
+fn is_late(error: &GatewayError) -> bool {
+    matches!(error, GatewayError::Endpoint { error, .. } if matches!(**error, EndpointError::Late(_)))
 }
 
 /// Leave to ask an endpoint: of its limit, of its health, and of its gate, which counts who is inside.

@@ -1,5 +1,6 @@
 //! More requests to whichever version of a split does better.
 
+use super::deadline::Deadline;
 use super::{Gateway, GatewayError};
 use crate::concurrency::lock;
 use crate::routing::{CheckedBandit, VersionShare};
@@ -51,14 +52,15 @@ pub(super) struct Bandits {
 }
 
 impl Bandits {
-    /// The bandit of a model: the one that runs, if the same is asked for.
+    /// The bandit of a model: the one that runs, if the same is asked for. Another one runs once it is
+    /// [kept](Self::keep).
     pub(super) fn of(
         &self,
         model: &str,
         split: &[VersionShare],
         checked: &CheckedBandit,
     ) -> Result<Arc<Learning>, BanditError> {
-        let mut by_model = lock(&self.by_model);
+        let by_model = lock(&self.by_model);
         let same = |it: &&Arc<Learning>| it.checked == *checked && it.split == split;
         if let Some(running) = by_model.get(model).filter(same) {
             return Ok(Arc::clone(running));
@@ -70,8 +72,12 @@ impl Bandits {
             split: split.to_vec(),
             bandit: Bandit::new(&shares, checked.config, stable_hash(model.as_bytes()))?,
         });
-        by_model.insert(model.to_owned(), Arc::clone(&learning));
         Ok(learning)
+    }
+
+    /// The table that says so is in force.
+    pub(super) fn keep(&self, learning: &Arc<Learning>) {
+        lock(&self.by_model).insert(learning.model.clone(), Arc::clone(learning));
     }
 }
 
@@ -133,8 +139,9 @@ impl<'a> InBandit<'a> {
         learning: Option<&'a Learning>,
         version: Option<&'a str>,
         asked: &'a AtomicBool,
+        deadline: Deadline,
     ) -> Self {
-        Self { gateway, learning, version, asked, began: gateway.clock.now() }
+        Self { gateway, learning, version, asked, began: deadline.came() }
     }
 
     /// It says nothing about the version.

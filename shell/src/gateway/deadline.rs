@@ -79,10 +79,17 @@ impl Deadline {
         self.own.is_none_or(|own| now + time < own)
     }
 
-    /// How long an attempt has that begins at `now`, where it has at most `most`.
+    /// How long an attempt has that begins at `now`, where it has at most `most`. One that has half of that
+    /// for the gateway's sake has enough.
     pub(super) fn limit(self, most: Duration, now: Instant) -> Limit {
         let left: Duration = self.instant().since(now).into();
-        Limit { time: most.min(left), is_cut: left < most }
+        let enough = if self.is_own() { most } else { most / 2 };
+        Limit { time: most.min(left), is_cut: left < enough }
+    }
+
+    /// Whether the request's own time is what bounds it.
+    pub(super) const fn is_own(self) -> bool {
+        self.own.is_some()
     }
 
     /// Tells whoever is asked at `now` how much of the request's own time is left.
@@ -124,8 +131,8 @@ mod routing {
             let left = own.min(gateway).saturating_sub(passed);
             let limit = deadline.limit(Duration::from_micros(most), now);
             prop_assert_eq!(limit.time, Duration::from_micros(most.min(left)));
-            prop_assert_eq!(limit.is_cut, left < most);
             let is_own = own < gateway;
+            prop_assert_eq!(limit.is_cut, if is_own { left < most } else { 2 * left < most });
             prop_assert_eq!(deadline.is_past(now), is_own && passed >= own);
             let mut told = request(&json!(own)).parameters;
             deadline.tell(&mut told, now);

@@ -1,5 +1,6 @@
 //! Which of two versions is better, by the requests that they answer.
 
+use super::deadline::Deadline;
 use super::{Gateway, GatewayError};
 use crate::concurrency::lock;
 use crate::routing::{ALL_BASIS_POINTS, CheckedExperiment, OnVerdict, Routes, SplitEntry};
@@ -141,8 +142,9 @@ impl<'a> InExperiment<'a> {
         running: Option<&'a Running>,
         version: Option<&'a str>,
         asked: &'a AtomicBool,
+        deadline: Deadline,
     ) -> Self {
-        Self { gateway, running, version, asked, began: gateway.clock.now() }
+        Self { gateway, running, version, asked, began: deadline.came() }
     }
 
     /// It has gone another way.

@@ -68,6 +68,10 @@ impl Lasting {
 
     /// Forgets the figures of models that are in force no longer.
     pub(super) fn retain(&self, plan: &Plan) {
+        plan.models
+            .values()
+            .filter_map(|model| model.bandit.as_ref())
+            .for_each(|bandit| self.bandits.keep(bandit));
         lock(&self.figures).retain(|name, figures| match plan.models.get(name) {
             Some(model) => {
                 figures.retain_arms(model.versions());
