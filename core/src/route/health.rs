@@ -182,6 +182,8 @@ const NOT_EJECTED: u32 = 0;
 const EJECTED: u32 = 1;
 /// The breaker has opened, and the cap had no room.
 const SPARED: u32 = 2;
+/// It has left, for good: whatever is reported, no cap counts it.
+const GONE: u32 = 3;
 
 impl EndpointHealth {
     const_unless_loom! {
@@ -337,18 +339,30 @@ impl EndpointHealth {
         self.standing.draining.store(draining.into(), Ordering::Relaxed);
     }
 
-    /// It leaves its route, whose cap counts it no longer. Nothing must be reported to it afterwards.
+    /// It leaves its route for good, whose cap counts it no longer. Calls under way may still be reported;
+    /// that ejects nobody. Should the endpoint come back, it begins with a health of its own.
     pub fn leave(&self, cap: &EjectionCap) {
-        self.return_from_ejection(cap);
-    }
-
-    /// Whether it was ejected.
-    fn return_from_ejection(&self, cap: &EjectionCap) -> bool {
-        let was_ejected = self.standing.ejection.swap(NOT_EJECTED, Ordering::AcqRel) == EJECTED;
-        if was_ejected {
+        if self.standing.ejection.swap(GONE, Ordering::AcqRel) == EJECTED {
             cap.take_back();
         }
-        was_ejected
+    }
+
+    /// Puts `ejection` in the place of what it was, which is returned; unless it has left.
+    fn exchange(&self, ejection: u32) -> Option<u32> {
+        let mut before = self.standing.ejection.load(Ordering::Relaxed);
+        while before != GONE {
+            let swapped = self.standing.ejection.compare_exchange_weak(
+                before,
+                ejection,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return Some(before),
+                Err(other) => before = other,
+            }
+        }
+        None
     }
 
     /// The breaker, for its figures.
@@ -358,11 +372,16 @@ impl EndpointHealth {
     }
 
     fn eject(&self, cap: &EjectionCap, endpoints: u32) -> Option<HealthChange> {
-        if self.standing.ejection.load(Ordering::Relaxed) == EJECTED {
+        if matches!(self.standing.ejection.load(Ordering::Relaxed), EJECTED | GONE) {
             return None; // a probe failed: it stays so
         }
         let ejection = if cap.try_eject(endpoints) { EJECTED } else { SPARED };
-        let before = self.standing.ejection.swap(ejection, Ordering::AcqRel);
+        let Some(before) = self.exchange(ejection) else {
+            if ejection == EJECTED {
+                cap.take_back();
+            }
+            return None;
+        };
         if before == EJECTED {
             cap.take_back();
         }
@@ -379,6 +398,10 @@ impl EndpointHealth {
             // Before it is seen as restored.
             self.start(now);
         }
-        self.return_from_ejection(cap).then_some(HealthChange::Returned)
+        let was_ejected = self.exchange(NOT_EJECTED) == Some(EJECTED);
+        if was_ejected {
+            cap.take_back();
+        }
+        was_ejected.then_some(HealthChange::Returned)
     }
 }

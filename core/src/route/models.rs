@@ -181,6 +181,31 @@ fn two_failures_at_once_count_as_one_ejection() {
 }
 
 #[test]
+fn who_leaves_while_it_is_ejected_or_restored_is_counted_no_more() {
+    for last in [Outcome::Failure, Outcome::Success] {
+        loom::model(move || {
+            let shared = Arc::new((brittle(1), EjectionCap::new(1000)));
+            let first = shared.0.try_call(at(0)).unwrap();
+            let (call, now) = match last {
+                Outcome::Failure => (first, at(0)),
+                _ => {
+                    shared.0.report(first, Outcome::Failure, &shared.1, 2, at(0));
+                    assert_eq!(shared.1.ejected(), 1);
+                    (shared.0.try_call(at(5)).unwrap(), at(5))
+                }
+            };
+            let other = shared.clone();
+            let reports = thread::spawn(move || {
+                other.0.report(call, last, &other.1, 2, now);
+            });
+            shared.0.leave(&shared.1);
+            reports.join().unwrap();
+            assert_eq!(shared.1.ejected(), 0);
+        });
+    }
+}
+
+#[test]
 fn a_shadow_of_one_copy_has_one_or_refuses_both() {
     loom::model(|| {
         let config = ShadowConfig { most_in_flight: 1, ..ShadowConfig::DEFAULT };

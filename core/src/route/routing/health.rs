@@ -70,6 +70,23 @@ fn a_failed_probe_keeps_it_ejected_and_counted_once() {
     assert_eq!(cap.ejected(), 0, "who leaves is not counted, and only once");
 }
 
+#[test]
+fn what_is_reported_of_one_that_has_left_ejects_nobody_and_spares_nobody() {
+    for share in [NO_CAP, 0] {
+        let (health, cap) = (endpoint(), EjectionCap::new(share));
+        let calls: Vec<_> = (0..5).map(|_| health.try_call(at(0)).unwrap()).collect();
+        health.leave(&cap);
+        for call in calls {
+            assert_eq!(health.report(call, Outcome::Failure, &cap, 2, at(10)), None);
+            assert_eq!(cap.ejected(), 0);
+        }
+        let probe = health.try_call(at(200)).unwrap();
+        assert_eq!(health.report(probe, Outcome::Success, &cap, 2, at(200)), None, "nor restores");
+        fail(&health, &cap, 2, at(300));
+        assert_eq!(cap.ejected(), 0, "nor is it there again by that");
+    }
+}
+
 proptest! {
     #[test]
     fn no_more_are_ejected_than_the_cap_allows(
