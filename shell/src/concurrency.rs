@@ -137,7 +137,7 @@ impl<J: Send + 'static> WorkerPool<J> {
             }),
         };
         for _ in 0..threads.max(1) {
-            pool.threads.spawn()?;
+            pool.threads.spawn(&mut lock(&pool.threads.handles))?;
         }
         Ok(pool)
     }
@@ -177,14 +177,12 @@ impl<J> WorkerPool<J> {
 }
 
 impl<J: Send + 'static> Threads<J> {
-    fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
+    fn spawn(self: &Arc<Self>, handles: &mut Handles) -> std::io::Result<()> {
         let threads = Arc::clone(self);
-        let mut handles = lock(&self.handles);
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, handles.started));
         let handle = thread.spawn(move || threads.work())?;
         handles.running.push(handle);
         handles.started += 1;
-        drop(handles);
         Ok(())
     }
 
@@ -211,10 +209,14 @@ impl<J: Send + 'static> Threads<J> {
     /// # Errors
     /// The system's, when it gives no more threads: the pool has one fewer then.
     pub fn replace(self: &Arc<Self>, thread: ThreadId) -> std::io::Result<()> {
-        let Some(handle) = lock(&self.handles).take(thread) else { return Ok(()) };
-        drop(handle);
+        // Held until the other is there: whoever ends the pool meanwhile would find it without threads.
+        let mut handles = lock(&self.handles);
+        if handles.take(thread).is_none() {
+            return Ok(());
+        }
         lock(&self.replaced).insert(thread);
-        let spawned = self.spawn();
+        let spawned = self.spawn(&mut handles);
+        drop(handles);
         self.fewer.notify_all();
         spawned
     }
@@ -310,6 +312,37 @@ mod tests {
         let left = pool.end(|| Some(Duration::MAX));
         assert_eq!((left.threads, left.jobs.len()), (0, 0));
         assert_eq!(ran.load(Ordering::Relaxed), 5050);
+    }
+
+    #[test]
+    fn a_pool_is_never_without_threads_while_one_is_replaced() {
+        let (hangs, hung) = std::sync::mpsc::channel();
+        let blocked = Arc::new(Mutex::new(()));
+        let held = lock(&blocked);
+        let blocks = Arc::clone(&blocked);
+        let (sender, receiver) = job_queue();
+        let pool = WorkerPool::start("test", 1, receiver, move |()| {
+            hangs.send(std::thread::current().id()).unwrap();
+            drop(lock(&blocks));
+        })
+        .unwrap();
+        let (threads, is_over) = (pool.threads(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let watched = scope.spawn(|| {
+                let mut without = 0;
+                while is_over.load(Ordering::Relaxed) == 0 {
+                    without += usize::from(lock(&threads.handles).running.is_empty());
+                }
+                without
+            });
+            for _ in 0..500 {
+                sender.send(());
+                threads.replace(hung.recv().unwrap()).unwrap();
+            }
+            is_over.store(1, Ordering::Relaxed);
+            assert_eq!(watched.join().unwrap(), 0);
+        });
+        drop(held);
     }
 
     #[test]
