@@ -149,24 +149,32 @@ impl Registry {
     /// # Errors
     /// [`RepositoryError`] when the folder cannot be read.
     pub fn look(&self) -> Result<(), RepositoryError> {
-        self.look_again_at(None)
-    }
-
-    /// The same, and looks at the versions of one that is known but not loaded.
-    pub(super) fn look_again_at(&self, known: Option<&str>) -> Result<(), RepositoryError> {
         if self.control == ModelControl::None {
             return Ok(());
         }
         for (name, folder) in folders(&self.root)? {
-            let is_known = self.table().get(&name).is_some();
-            if (!is_known || known == Some(&name))
-                && let Ok(found) = Found::read(&folder, None, &*self.adjust)
-                && !found.versions.is_empty()
-            {
-                self.note(&name, &found, NOT_LOADED);
+            if self.table().get(&name).is_none() {
+                self.look_into(&name, &folder);
             }
         }
         Ok(())
+    }
+
+    /// Looks at the versions of models that are known but not loaded.
+    pub(super) fn look_again_at(&self, known: &[String]) -> Result<(), RepositoryError> {
+        let folders = folders(&self.root)?;
+        for (name, folder) in known.iter().filter_map(|name| folders.get_key_value(name)) {
+            self.look_into(name, folder);
+        }
+        Ok(())
+    }
+
+    fn look_into(&self, name: &str, folder: &Path) {
+        if let Ok(found) = Found::read(folder, None, &*self.adjust)
+            && !found.versions.is_empty()
+        {
+            self.note(name, &found, NOT_LOADED);
+        }
     }
 
     fn change_on_request(&self) -> Result<MutexGuard<'_, ()>, ChangeError> {

@@ -11,7 +11,7 @@ use super::room::PushesOut;
 use super::table::Model;
 use super::{ModelControl, Registry};
 use crate::concurrency::lock;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tensorforge_core::Instant;
@@ -64,13 +64,27 @@ pub(super) struct State {
     is_worked_off: bool,
     /// Of models that are in the table, so there are not more than these.
     failures: BTreeMap<String, Failure>,
-    /// Whoever waits until the folder is looked through.
-    look: Option<watch::Sender<bool>>,
+    look: Option<Look>,
     looked_at: Option<Instant>,
     is_closed: bool,
 }
 
+/// A look through the folder that is under way.
+struct Look {
+    is_through: watch::Sender<bool>,
+    /// Known models for whose versions it was asked, of which there are not more than the table has.
+    asked_for: BTreeSet<String>,
+    /// Those of them that were not looked at yet.
+    left: Vec<String>,
+}
+
 impl State {
+    /// How many wait until the folder is looked through.
+    #[cfg(test)]
+    pub(super) fn wait_for_look(&self) -> usize {
+        self.look.as_ref().map_or(0, |look| look.is_through.receiver_count())
+    }
+
     /// The models that are not tried again for a while.
     #[cfg(test)]
     pub(super) fn failures_known(&self) -> Vec<&String> {
@@ -332,28 +346,48 @@ impl Registry {
         limits: &DemandLimits,
     ) -> Option<watch::Receiver<bool>> {
         let now = self.places.clock.now();
+        let known = self.table().get(name).is_some().then(|| name.to_owned());
         let mut state = lock(&self.demands.0);
-        if let Some(look) = &state.look {
-            return Some(look.subscribe());
+        if let Some(look) = &mut state.look {
+            if let Some(name) = known.filter(|name| look.asked_for.insert(name.clone())) {
+                look.left.push(name);
+            }
+            return Some(look.is_through.subscribe());
         }
         let is_early = |at: Instant| now < at + limits.look_every.into();
         if state.is_closed || state.looked_at.is_some_and(is_early) {
             return None;
         }
         state.looked_at = Some(now);
-        let (registry, name) = (Arc::clone(self), name.to_owned());
+        let registry = Arc::clone(self);
         let look = move || {
-            if let Ok(Err(error)) = caught(|| registry.look_again_at(Some(&name))) {
-                tracing::warn!(%error, "the repository was not looked through");
+            let mut looked = caught(|| registry.look());
+            while let Some(known) = registry.next_look() {
+                looked = caught(|| registry.look_again_at(&known));
             }
-            if let Some(look) = lock(&registry.demands.0).look.take() {
-                look.send_replace(true);
+            if let Ok(Err(error)) = looked {
+                tracing::warn!(%error, "the repository was not looked through");
             }
         };
         std::thread::Builder::new().name("look".into()).spawn(look).ok()?;
-        let (look, is_through) = watch::channel(false);
-        state.look = Some(look);
+        let (sender, is_through) = watch::channel(false);
+        let asked_for = known.iter().cloned().collect();
+        let left = known.into_iter().collect();
+        state.look = Some(Look { is_through: sender, asked_for, left });
         Some(is_through)
+    }
+
+    /// The known models that are to be looked at next; with none left, the look is through.
+    fn next_look(&self) -> Option<Vec<String>> {
+        let mut state = lock(&self.demands.0);
+        let next = std::mem::take(&mut state.look.as_mut()?.left);
+        if next.is_empty()
+            && let Some(look) = state.look.take()
+        {
+            look.is_through.send_replace(true);
+            return None;
+        }
+        Some(next)
     }
 }
 

@@ -208,6 +208,41 @@ async fn names_that_no_folder_has_cost_no_look_into_the_folder_each() {
 }
 
 #[tokio::test]
+async fn everyone_who_waits_for_one_look_finds_new_versions_whichever_model_began_it() {
+    let repository = Repository::new();
+    const NAMES: [&str; 3] = ["a", "m", "z"];
+    NAMES.iter().for_each(|name| repository.put(name, "1", "1"));
+    let reading = Arc::new(Gate::default());
+    let (gate, loader) = (Arc::clone(&reading), loader(Arc::clone(&repository.seen)));
+    let limits = DemandLimits { look_every: LONG, ..FREE };
+    let options = RegistryOptions {
+        control: ModelControl::OnDemand { at_start: BTreeSet::new(), limits },
+        ..RegistryOptions::default()
+    };
+    let adjust = move |_: &mut _| gate.pass();
+    let registry =
+        Arc::new(Registry::open(repository.folder.path(), loader, adjust, options).unwrap());
+    NAMES.iter().for_each(|name| repository.put(name, "2", "2"));
+    reading.close();
+    // The second one begins it, and it is in the midst of it when the others come.
+    let mut requests = Vec::new();
+    for (name, waiting) in [("m", 1), ("a", 2), ("z", 3), ("z", 4)] {
+        let registry = Arc::clone(&registry);
+        let asked = Arc::clone(&registry);
+        requests.push(tokio::spawn(async move { asked.demand(name, Some("2"), None).await }));
+        while lock(&registry.demands.0).wait_for_look() < waiting {
+            tokio::task::yield_now().await;
+        }
+        let gate = Arc::clone(&reading);
+        tokio::task::spawn_blocking(move || gate.until_waiting(1)).await.unwrap();
+    }
+    reading.open();
+    for request in requests {
+        assert_eq!(added(&request.await.unwrap().unwrap()), 2.0);
+    }
+}
+
+#[tokio::test]
 async fn names_that_lead_elsewhere_are_nobodys() {
     let repository = Repository::new();
     repository.put("m", "1", "1");
