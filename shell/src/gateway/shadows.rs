@@ -206,12 +206,17 @@ struct Copied {
     clock: Clock,
     waiting: Arc<Line>,
     there: Option<InFlight>,
+    /// It is drained only when its copies have ended, too.
+    _inside: crate::routing::InFlight,
 }
 
 impl Copied {
     fn begin(seat: &Seat, clock: Clock, waiting: &Arc<Line>) -> Option<Self> {
+        // The gate first: a place in the limit has to be given back once it is taken.
+        let inside = seat.gate.enter()?;
         let there = Some(seat.member.load.try_begin(seat.limit)?);
-        Some(Self { seat: seat.clone(), clock, waiting: Arc::clone(waiting), there })
+        let (seat, waiting) = (seat.clone(), Arc::clone(waiting));
+        Some(Self { seat, clock, waiting, there, _inside: inside })
     }
 }
 

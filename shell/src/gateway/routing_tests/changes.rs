@@ -61,6 +61,20 @@ async fn an_endpoint_is_drained_when_its_last_request_has_ended() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_drained_when_its_last_copy_has_ended_and_gets_no_other() {
+    let bench = bench(&[Does::Answers, Does::Hangs], SHADOWED);
+    bench.send().await.unwrap();
+    while bench.fake("b").asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.gateway.drain("b").unwrap();
+    assert_eq!(standing(&bench, "b"), Some(("draining", 1, false)), "the copy is there");
+    assert_eq!(bench.send().await.unwrap().1.shadows, 0, "another is not sent");
+    tokio::time::sleep(GatewayOptions::default().attempt_timeout * 2).await;
+    assert_eq!(standing(&bench, "b"), Some(("draining", 0, true)));
+}
+
 #[tokio::test]
 async fn a_split_that_changes_divides_what_comes_from_then_on() {
     let bench = bench(&[Does::Answers], DIGITS);
