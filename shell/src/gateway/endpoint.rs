@@ -129,6 +129,17 @@ impl EndpointError {
         }
     }
 
+    /// Whether it was the request's own time that was over.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::Late(_) => true,
+            Self::Service(InferError::Demand(error)) => *error == DemandError::Late,
+            Self::Service(InferError::Run { source, .. }) => source.is_late(),
+            _ => false,
+        }
+    }
+
     /// Whether the model or version is not there.
     #[must_use]
     pub const fn is_unknown(&self) -> bool {

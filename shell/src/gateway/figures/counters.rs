@@ -90,10 +90,8 @@ impl Ended {
             Err(GatewayError::TimedOut { .. }) => Self::TimedOut,
             Err(GatewayError::NoEndpoint { taken, .. }) if taken.attempts == 0 => Self::NoRoute,
             Err(GatewayError::Overloaded { .. }) => Self::Overloaded,
-            Err(GatewayError::Endpoint { error, .. }) => match **error {
-                EndpointError::Late(_) => Self::TimedOut,
-                _ => Self::Refused,
-            },
+            Err(GatewayError::Endpoint { error, .. }) if error.is_late() => Self::TimedOut,
+            Err(GatewayError::Endpoint { .. }) => Self::Refused,
             Err(_) => Self::Failed,
         }
     }
@@ -109,7 +107,7 @@ impl Attempted {
             EndpointError::Unreachable(_) => Self::Unreachable,
             EndpointError::WrongAnswer(_) => Self::WrongAnswer,
             EndpointError::TimedOut(_) => Self::TimedOut,
-            EndpointError::Late(_) => Self::Late,
+            error if error.is_late() => Self::Late,
             error => match error.outcome() {
                 Outcome::Failure => Self::Failed,
                 Outcome::Success => Self::Refused,

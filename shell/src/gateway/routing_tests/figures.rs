@@ -241,6 +241,23 @@ async fn a_request_whose_own_time_is_over_timed_out_and_its_attempt_was_late() {
     assert_eq!(attempts, counts([("late", 1), ("failed", 1)]));
 }
 
+#[tokio::test]
+async fn what_this_process_itself_answers_too_late_was_late_as_well() {
+    use crate::batch_scheduler::RunError;
+    use crate::registry::DemandError;
+    use crate::service::InferError;
+    use tensorforge_core::Refused;
+    let (model, version) = ("digits".into(), crate::config::Version::whole(1));
+    let run = InferError::Run { model, version, source: RunError::Refused(Refused::Late) };
+    for late in [InferError::from(DemandError::Late), run] {
+        let bench = bench(&[Does::Says(late.into())], DIGITS);
+        bench.send().await.unwrap_err();
+        let told = Told::by(&bench.gateway);
+        assert_eq!(told.counted("requests_total", OF_DIGITS), counts([("timed_out", 1)]));
+        assert_eq!(told.counted("attempts_total", OF_DIGITS), counts([("late", 1)]));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn times_are_those_that_passed_and_what_is_under_way_is_outstanding() {
     let bench = bench(&[Does::Takes(Duration::from_millis(30))], DIGITS);
