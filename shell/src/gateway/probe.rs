@@ -8,6 +8,7 @@ use crate::concurrency::lock;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How long an endpoint has for a probe.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,8 +20,14 @@ const ASKED_A_ROUND: usize = 256;
 const ASKED_AT_ONCE: usize = 32;
 
 impl Gateway {
-    /// Probes every endpoint once, all at the same time.
+    /// Probes every endpoint once, all at the same time, and asks about models and versions what is due.
     pub async fn probe(&self) {
+        self.probe_endpoints().await;
+        self.ask_what_is_due().await;
+    }
+
+    /// Whether each endpoint is there; true if that changed for one.
+    async fn probe_endpoints(&self) -> bool {
         let members = self.plan.load().members.clone();
         let probes: Vec<_> = members
             .into_iter()
@@ -29,18 +36,26 @@ impl Gateway {
                 tokio::spawn(async move {
                     let answer = tokio::time::timeout(PROBE_TIMEOUT, member.endpoint.is_ready());
                     let is_ready = answer.await.unwrap_or(false);
-                    if let Some(reachable) = member.health.probed(is_ready, clock.now()) {
+                    let changed = member.health.probed(is_ready, clock.now());
+                    if let Some(reachable) = changed {
                         member.forget_signatures();
                         let (name, url) = (&member.name, &member.url);
                         tracing::warn!(name, ?url, reachable, "an endpoint changed by its probes");
                     }
+                    changed.is_some()
                 })
             })
             .collect();
+        let mut changed = false;
         for probe in probes {
             // One that panicked has told nothing.
-            let _ = probe.await;
+            changed |= probe.await.unwrap_or(false);
         }
+        changed
+    }
+
+    /// What models and versions are at the endpoints, as far as that is due.
+    async fn ask_what_is_due(&self) {
         self.ask_about_models().await;
         self.ask_about_versions().await;
         self.compare_signatures();
@@ -84,12 +99,26 @@ impl Gateway {
         }
     }
 
-    /// Probes again and again, for ever.
+    /// Probes again and again, for ever. Questions about models have a loop of their own: an endpoint that
+    /// hangs with those delays no probe.
     pub async fn keep_probing(self: Arc<Self>) {
-        loop {
-            self.probe().await;
-            tokio::time::sleep(self.options.probe_every).await;
-        }
+        let (every, changed) = (self.options.probe_every, Notify::new());
+        let probing = async {
+            loop {
+                if self.probe_endpoints().await {
+                    changed.notify_one();
+                }
+                tokio::time::sleep(every).await;
+            }
+        };
+        let asking = async {
+            loop {
+                self.ask_what_is_due().await;
+                // At once where another program may have come into an endpoint's place.
+                let _ = tokio::time::timeout(every, changed.notified()).await;
+            }
+        };
+        tokio::join!(probing, asking);
     }
 }
 

@@ -18,6 +18,7 @@ mod kept;
 mod overloaded;
 mod places;
 mod presence;
+mod probes;
 mod room;
 mod scripted;
 mod shapes;
