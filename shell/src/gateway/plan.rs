@@ -185,13 +185,13 @@ impl Plan {
     /// Tells the endpoints that were in `before` and are not here that they have left.
     pub(super) fn take_leave(&self, before: &Self) {
         for (name, model) in &before.models {
+            let now = self.models.get(name);
             let stays = |seat: &Seat| {
-                let now = self.models.get(name);
-                now.is_some_and(|now| {
-                    now.seats.iter().any(|it| Arc::ptr_eq(&it.member, &seat.member))
-                })
+                let mut here =
+                    now.into_iter().flat_map(|now| now.by_version.unversioned().everyone());
+                here.any(|it| Arc::ptr_eq(&it.member, &seat.member))
             };
-            for seat in model.seats.iter().filter(|seat| !stays(seat)) {
+            for seat in model.by_version.unversioned().everyone().filter(|seat| !stays(seat)) {
                 seat.member.leave(name);
             }
         }

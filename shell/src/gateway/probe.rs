@@ -68,7 +68,9 @@ impl Gateway {
         let all: Vec<(&String, &Seat)> = plan
             .models
             .iter()
-            .flat_map(|(name, model)| model.seats.iter().map(move |seat| (name, seat)))
+            .flat_map(|(name, model)| {
+                model.by_version.unversioned().everyone().map(move |seat| (name, seat))
+            })
             .collect();
         let asked = all.len().min(ASKED_A_ROUND);
         let first = self.next_asked.fetch_add(asked, Ordering::Relaxed);

@@ -237,7 +237,7 @@ impl Gateway {
         let now = self.clock.now();
         for (model, routes) in &plan.models {
             for (version, seating) in routes.by_version.versioned() {
-                for Seat { member, version: at, .. } in seating.seats.iter() {
+                for Seat { member, version: at, .. } in seating.everyone() {
                     if member.is_unreachable(now) || !at.known.is_due() {
                         continue;
                     }
@@ -352,7 +352,10 @@ fn compare(model: &str, seating: &Seating) {
             agreed.push(most);
         }
     }
-    for (seat, own) in seating.seats.iter().zip(told) {
+    // Whom only rules name may have another model: nothing speaks for it nor against it but itself.
+    let ruled = seating.only_ruled().map(|seat| (seat, seat.version.known.current()));
+    let ruled = ruled.filter(|(_, own)| own.is_some());
+    for (seat, own) in seating.seats.iter().zip(told).chain(ruled) {
         // What this process answers is made by the model that answers, which may change at any time.
         let expected = match own {
             _ if seat.member.url.is_none() => Vec::new(),

@@ -91,6 +91,21 @@ impl Seating {
         Ok(Self::new(seats, only, now))
     }
 
+    /// All endpoints, each once: those that only rules name as well, which come last.
+    pub(super) fn everyone(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().chain(self.only_ruled())
+    }
+
+    /// Endpoints that rules name and that are not among the model's.
+    pub(super) fn only_ruled(&self) -> impl Iterator<Item = &Seat> {
+        let mut met = HashSet::new();
+        let ruled = self.only.iter().flat_map(|one| one.iter());
+        ruled.filter(move |seat| {
+            let is_same = |other: &Seat| Arc::ptr_eq(&other.member, &seat.member);
+            met.insert(seat.member.id) && !self.seats.iter().any(is_same)
+        })
+    }
+
     fn last_used(&self) -> Instant {
         Instant::from_nanos(self.used.load(Ordering::Relaxed))
     }
@@ -98,7 +113,7 @@ impl Seating {
     /// Whether nothing is lost where it is forgotten.
     fn is_dispensable(&self, now: Instant) -> bool {
         now.since(self.last_used()) >= KEPT_FOR
-            && self.seats.iter().all(|seat| seat.version.health.health(now) == Health::Healthy)
+            && self.everyone().all(|seat| seat.version.health.health(now) == Health::Healthy)
     }
 }
 
@@ -194,6 +209,11 @@ impl Versions {
         let seating = Arc::new(seating);
         named.insert(version.to_owned(), Arc::clone(&seating));
         Some(seating)
+    }
+
+    /// The endpoints for requests that name no version.
+    pub(super) fn unversioned(&self) -> &Seating {
+        &self.unversioned
     }
 
     /// Every version that is known, with its endpoints.

@@ -2,7 +2,9 @@
 
 use super::scripted::{Scripted, answer, health, output, over, rows, send};
 use super::*;
+use crate::gateway::presence::Presence;
 use crate::gateway::versions::MOST_NAMED;
+use tensorforge_core::route::Health;
 
 const SPLIT: &str = "[[models]]\nname = \"digits\"\npolicy = \"round_robin\"\nsplit = [\
     { version = \"1\", basis_points = 5000 }, { version = \"2\", basis_points = 5000 }]\n";
@@ -88,6 +90,49 @@ async fn what_is_known_of_versions_goes_on_over_a_new_table() {
     let left = if health(&gateway, Some("2"), "a") == "ejected" { "b" } else { "a" };
     gateway.publish(Routes::from_toml(&(entry(left) + IN_TURN)).unwrap()).unwrap();
     assert_eq!(cap(), 0, "whoever has left is not counted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_only_a_rule_names_is_probed_and_leaves_as_any_other() {
+    let endpoints = [Scripted::new(), Scripted::new()];
+    let table = |places: &str| {
+        let rule = "rules = [{ header = \"x-b\", endpoint = \"b\" }]\n";
+        DIGITS.to_owned()
+            + "endpoints = "
+            + places
+            + "\nhealth = { most_ejected_percent = 100 }\n"
+            + rule
+    };
+    let publish = |gateway: &Gateway, models: &str| {
+        let table = entry("a") + &entry("b") + models;
+        gateway.publish(Routes::from_toml(&table).unwrap()).unwrap();
+    };
+    let gateway = over(&endpoints, &table("[\"a\", \"b\"]"));
+    endpoints[1].does(|_, _| Err(status(500)));
+    let hints = Hints { headers: vec![("x-b".into(), "yes".into())] };
+    for _ in 0..20 {
+        assert!(gateway.infer("digits", None, rows(1), &hints).await.is_err());
+    }
+    let ruled = |gateway: &Gateway| {
+        let plan = gateway.plan.load();
+        plan.models["digits"].by_version.unversioned().only[0][0].clone()
+    };
+    let (cap, now) = (ruled(&gateway).version.cap.load_full(), gateway.clock.now());
+    for _ in 0..2 {
+        publish(&gateway, &table("[\"a\"]"));
+        let health = ruled(&gateway).version.health.health(now);
+        assert_eq!((health, cap.ejected()), (Health::Ejected, 1), "the rule still names it");
+    }
+
+    *lock(&endpoints[1].metadata) = Err(status(404));
+    gateway.probe().await;
+    assert_eq!(ruled(&gateway).model.presence.of(None), Presence::Absent);
+
+    // A request that is under way holds its table.
+    let held = gateway.plan.load_full();
+    publish(&gateway, &(DIGITS.to_owned() + "endpoints = [\"a\"]\n"));
+    assert_eq!(cap.ejected(), 0, "nothing names it any more");
+    drop(held);
 }
 
 #[tokio::test(start_paused = true)]
