@@ -2,6 +2,7 @@
 
 use super::bandit::InBandit;
 use super::deadline::{Deadline, Limit};
+use super::ending::Ending;
 use super::endpoint::{EndpointError, check_answer};
 use super::experiments::InExperiment;
 use super::figures::{ArmCounters, Attempt, Kind, ModelCounters, Sent};
@@ -414,8 +415,12 @@ impl Gateway {
             }
             Err(_) => {}
         }
-        let outcome = result.as_ref().map_or_else(EndpointError::outcome, |_| Outcome::Success);
-        let took = visit.end(outcome);
+        let took = visit.end(match &result {
+            Ok(_) => Ending::Answered,
+            Err(error) if error.is_late() => Ending::GivenUp(error.outcome()),
+            Err(error @ EndpointError::TimedOut(_)) => Ending::GivenUp(error.outcome()),
+            Err(error) => Ending::Failed(error.outcome()),
+        });
         visit.attempt.ended(&result, took);
         if result.is_ok() && asked.routes.hedging {
             asked.routes.figures.lateness.answered(took);
@@ -494,26 +499,16 @@ impl<'a> Visit<'a> {
         Self { clock, routes, seat, began, there, waiting: asked.waiting, attempt }
     }
 
-    fn end(&mut self, outcome: Outcome) -> tensorforge_core::Duration {
+    fn end(&mut self, ending: Ending) -> tensorforge_core::Duration {
         let now = self.clock.now();
         let took = now.since(self.began);
         let Some(Leave { in_flight, call, .. }) = self.there.take() else { return took };
-        let told = match outcome {
-            Outcome::Success => Some(took),
-            // What was given up, or timed out, took at least as long; an error comes quickly.
-            _ => self
-                .seat
-                .member
-                .load
-                .latency(now)
-                .is_none_or(|(usual, _)| took > usual)
-                .then_some(took),
-        };
+        let told = ending.latency(took, self.seat, self.routes, now);
         self.seat.member.load.finish(in_flight, told, now);
         self.waiting.left(&self.seat.member);
         let endpoints = u32::try_from(self.routes.seats.len()).unwrap_or(u32::MAX);
         let AtVersion { health, cap, .. } = &*self.seat.version;
-        let change = health.report(call, outcome, &cap.load(), endpoints, now);
+        let change = health.report(call, ending.outcome(), &cap.load(), endpoints, now);
         self.seat.model.figures.changed(change);
         took
     }
@@ -521,6 +516,6 @@ impl<'a> Visit<'a> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.end(Outcome::Ignored);
+        self.end(Ending::GivenUp(Outcome::Ignored));
     }
 }

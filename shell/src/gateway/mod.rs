@@ -21,6 +21,7 @@ mod attempt;
 mod bandit;
 mod change;
 mod deadline;
+mod ending;
 mod endpoint;
 mod experiments;
 mod explain;

@@ -15,6 +15,7 @@ mod deadlines;
 mod explained;
 mod figures;
 mod kept;
+mod latencies;
 mod overloaded;
 mod places;
 mod presence;
