@@ -14,8 +14,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use tensorforge_core::Duration;
 use tensorforge_core::route::{InFlight, RouteContext, ShadowCopy, ShadowSkip};
+use tensorforge_core::{Duration, Instant};
 
 /// Requests from which on an endpoint without a limit counts as fully loaded, for shadows.
 const FULL_LOAD: u32 = 64;
@@ -155,7 +155,7 @@ impl Gateway {
         sent
     }
 
-    /// The call of one copy: it counts for nobody's health or latency.
+    /// The call of one copy: it counts for nobody's health, nor for the latency of whom users' requests reach.
     fn shadow_call(
         &self,
         target: &Arc<ModelPlan>,
@@ -190,12 +190,15 @@ impl Gateway {
         let (model, version) = (shadow.model.clone(), shadow.version.clone());
         let limit = target.attempt_timeout;
         Some(async move {
+            let mut copy = copy;
             let endpoint = &copy.seat.member.endpoint;
             let work = endpoint.infer(&model, version.as_deref(), request);
-            match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => Err(EndpointError::TimedOut(limit)),
+            let result = tokio::time::timeout(limit, work).await;
+            let result = result.unwrap_or(Err(EndpointError::TimedOut(limit)));
+            if result.is_ok() {
+                copy.took = Some(copy.clock.now().since(copy.began));
             }
+            result
         })
     }
 }
@@ -206,6 +209,9 @@ struct Copied {
     clock: Clock,
     waiting: Arc<Line>,
     there: Option<InFlight>,
+    began: Instant,
+    /// Until its answer.
+    took: Option<Duration>,
     /// It is drained only when its copies have ended, too.
     _inside: crate::routing::InFlight,
 }
@@ -216,14 +222,18 @@ impl Copied {
         let inside = seat.gate.enter()?;
         let there = Some(seat.member.load.try_begin(seat.limit)?);
         let (seat, waiting) = (seat.clone(), Arc::clone(waiting));
-        Some(Self { seat, clock, waiting, there, _inside: inside })
+        let began = clock.now();
+        Some(Self { seat, clock, waiting, there, began, took: None, _inside: inside })
     }
 }
 
 impl Drop for Copied {
     fn drop(&mut self) {
         if let Some(there) = self.there.take() {
-            self.seat.member.load.finish(there, None, self.clock.now());
+            let (load, now) = (&self.seat.member.load, self.clock.now());
+            // What users' requests say counts. Of who gets copies only, nothing else would ever be known.
+            let told = self.took.filter(|_| load.latency(now).is_none());
+            load.finish(there, told, now);
             self.waiting.left(&self.seat.member);
         }
     }

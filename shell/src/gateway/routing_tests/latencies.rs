@@ -57,3 +57,19 @@ async fn a_new_endpoint_is_found_out_by_the_first_request_that_draws_it() {
     // Two of three are drawn.
     assert!(requests <= 20, "{requests}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_an_endpoint_that_gets_only_copies_a_copy_says_how_long_it_takes() {
+    let fast = Does::Takes(Duration::from_millis(1));
+    let bench = bench(&[fast, Does::Takes(Duration::from_millis(80))], SHADOWED);
+    let latency = |bench: &Bench| {
+        let (request, hints) = (InferRequest::default(), Hints::default());
+        let explained = bench.gateway.explain("next", None, &request, &hints).unwrap();
+        explained.candidates[0].latency_ms
+    };
+    bench.send().await.unwrap();
+    assert_eq!(latency(&bench), None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let known = latency(&bench).unwrap();
+    assert!((known - 80.0).abs() < 1.5, "{known}");
+}
