@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -251,8 +251,22 @@ impl Client {
         path: &str,
         body: Option<&Body>,
     ) -> Result<Answer, ClientError> {
+        self.send_with(method, path, body, &[]).await
+    }
+
+    /// The same with more headers.
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Body>,
+        headers: &[(&str, HeaderValue)],
+    ) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(HOST, &self.url.authority);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
         if let Some(body) = body {
             let binary = body.header_length.is_some();
             let content = if binary { "application/octet-stream" } else { "application/json" };

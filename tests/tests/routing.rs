@@ -158,6 +158,12 @@ mod routing {
         let answer = post(&round, &image());
         assert_eq!(answer.status, 508);
         assert!(answer.error().contains("circle"), "{}", answer.error());
+        // Questions about the model count their steps as well.
+        for (question, status) in [("", 508), ("/config", 508), ("/stats", 508), ("/ready", 503)] {
+            let path = format!("/v2/models/digits{question}");
+            let answer = raw_http::get(round.address(), &path);
+            assert_eq!(answer.status, status, "{path}: {}", answer.error());
+        }
     }
 
     #[test]

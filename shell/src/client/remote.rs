@@ -6,10 +6,11 @@ use crate::contracts::rest;
 use crate::contracts::{
     InferRequest, InferResponse, ModelMetadata, ModelStatistics, Reason, StatisticsResponse,
 };
-use crate::gateway::{Answer, Endpoint, EndpointError};
+use crate::gateway::{Answer, Endpoint, EndpointError, HOPS_HEADER};
 use hyper::Method;
+use hyper::header::HeaderValue;
 use serde::de::DeserializeOwned;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Connections that are kept open without a request.
 const MOST_IDLE: usize = 64;
@@ -19,14 +20,16 @@ const MOST_IDLE: usize = 64;
 #[derive(Debug)]
 pub struct RemoteEndpoint {
     url: Url,
-    idle: Mutex<Vec<Client>>,
+    idle: Arc<Mutex<Vec<Client>>>,
+    /// The gateways on the way of a question that is asked here, the one that asks included.
+    hops: u64,
 }
 
 impl RemoteEndpoint {
     /// A server that is not connected yet.
     #[must_use]
-    pub const fn new(url: Url) -> Self {
-        Self { url, idle: Mutex::new(Vec::new()) }
+    pub fn new(url: Url) -> Self {
+        Self { url, idle: Arc::default(), hops: 1 }
     }
 
     fn connection(&self) -> Client {
@@ -37,7 +40,8 @@ impl RemoteEndpoint {
     /// `GET`s a JSON document.
     async fn read<T: DeserializeOwned>(&self, path: String) -> Result<T, EndpointError> {
         let mut client = self.connection();
-        let document = client.get(&path).await;
+        let answer = client.send_with(Method::GET, &path, None, &[self.hops()]).await;
+        let document = answer.and_then(|answer| client.parse(&answer));
         if matches!(document, Ok(_) | Err(ClientError::Refused { .. })) {
             self.give_back(client);
         }
@@ -47,11 +51,15 @@ impl RemoteEndpoint {
     /// Whether it answers a `GET` with 200.
     async fn is_good(&self, path: String) -> bool {
         let mut client = self.connection();
-        let answer = client.send(Method::GET, &path, None).await;
+        let answer = client.send_with(Method::GET, &path, None, &[self.hops()]).await;
         if matches!(answer, Ok(_) | Err(ClientError::Refused { .. })) {
             self.give_back(client);
         }
         answer.is_ok()
+    }
+
+    fn hops(&self) -> (&'static str, HeaderValue) {
+        (HOPS_HEADER, self.hops.into())
     }
 
     fn give_back(&self, client: Client) {
@@ -96,6 +104,11 @@ impl Endpoint for RemoteEndpoint {
         version: Option<&'a str>,
     ) -> Answer<'a, Result<ModelMetadata, EndpointError>> {
         Box::pin(self.read(model_path(model, version)))
+    }
+
+    fn after(&self, hops: u64) -> Option<Arc<dyn Endpoint>> {
+        let (url, idle) = (self.url.clone(), Arc::clone(&self.idle));
+        Some(Arc::new(Self { url, idle, hops: hops.saturating_add(1) }))
     }
 
     fn is_ready(&self) -> Answer<'_, bool> {

@@ -36,6 +36,12 @@ pub trait Endpoint: Send + Sync {
     /// Whether it takes requests, for active probes.
     fn is_ready(&self) -> Answer<'_, bool>;
 
+    /// The same endpoint, for questions about models that came over `hops` gateways, where it passes on how many
+    /// that is; `None` where it asks nobody else.
+    fn after(&self, _hops: u64) -> Option<Arc<dyn Endpoint>> {
+        None
+    }
+
     /// Whether it has the model, or the version, ready to run. Unless it knows better, that is so where it says
     /// what the model takes and gives.
     fn is_model_ready<'a>(&'a self, model: &'a str, version: Option<&'a str>) -> Answer<'a, bool> {

@@ -14,7 +14,8 @@
 //! line, by priority, for whichever has room first, an endpoint that joins included.
 //!
 //! A gateway in front of a gateway counts its steps in the request parameter
-//! [`HOPS`]: more than [`MAX_HOPS`] are a circle, and are refused.
+//! [`HOPS`], and those of questions about models in the header [`HOPS_HEADER`]: more than [`MAX_HOPS`] are a
+//! circle, and are refused.
 
 mod answers;
 mod attempt;
@@ -53,6 +54,7 @@ pub use hints::Hints;
 pub use plan::PlanError;
 pub use route::RouteTaken;
 pub use shadows::ShadowFigures;
+pub use told::Inquiry;
 
 use crate::clock::Clock;
 use crate::concurrency::lock;
@@ -76,6 +78,9 @@ use tensorforge_core::route::{HealthConfig, stable_hash};
 
 /// The request parameter that counts the gateways on a request's way.
 pub const HOPS: &str = "route_hops";
+
+/// The header that counts the gateways on the way of a question about a model, which has no parameters.
+pub const HOPS_HEADER: &str = "x-tensorforge-hops";
 
 /// Most gateways on a request's way.
 pub const MAX_HOPS: u64 = 4;

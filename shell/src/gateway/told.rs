@@ -2,10 +2,10 @@
 //! it has done, whether it is ready.
 
 use super::endpoint::{Answer, Endpoint, EndpointError};
-use super::member::{Seat, View};
+use super::member::{Member, Seat, View};
 use super::plan::ModelPlan;
 use super::probe::PROBE_TIMEOUT;
-use super::{Gateway, GatewayError, RouteTaken};
+use super::{Gateway, GatewayError, MAX_HOPS, RouteTaken};
 use crate::contracts::{
     BatchStatistics, DurationStatistic, InferStatistics, ModelMetadata, ModelStatistics,
 };
@@ -15,6 +15,89 @@ use tensorforge_core::route::{Candidates, Health};
 use tokio::task::JoinSet;
 
 impl Gateway {
+    /// Questions that came over `hops` gateways, of which none is this one. In a circle each would ask the next
+    /// without end.
+    ///
+    /// # Errors
+    /// [`GatewayError::Loop`] where there are as many as [`MAX_HOPS`].
+    pub fn inquiry(&self, hops: u64) -> Result<Inquiry<'_>, GatewayError> {
+        if hops >= MAX_HOPS {
+            self.figures.looped();
+            return Err(GatewayError::Loop(hops));
+        }
+        Ok(Inquiry { gateway: self, hops })
+    }
+
+    /// As [`Inquiry::metadata`], asked here first.
+    ///
+    /// # Errors
+    /// [`GatewayError`], as for a request.
+    pub async fn metadata(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<ModelMetadata, GatewayError> {
+        self.inquiry(0)?.metadata(model, version).await
+    }
+
+    /// As [`Inquiry::config`], asked here first.
+    ///
+    /// # Errors
+    /// [`GatewayError`], as for a request.
+    pub async fn config(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<serde_json::Value, GatewayError> {
+        self.inquiry(0)?.config(model, version).await
+    }
+
+    /// As [`Inquiry::statistics`], asked here first.
+    ///
+    /// # Errors
+    /// [`GatewayError`] where nobody tells.
+    pub async fn statistics(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<ModelStatistics>, GatewayError> {
+        self.inquiry(0)?.statistics(model, version).await
+    }
+
+    /// As [`Inquiry::model_ready`], asked here first.
+    ///
+    /// # Errors
+    /// [`GatewayError::NoEndpoint`] says why not.
+    pub async fn model_ready(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<(), GatewayError> {
+        self.inquiry(0)?.model_ready(model, version).await
+    }
+}
+
+/// Questions about models that came over so many gateways.
+///
+/// ```
+/// # use tensorforge::gateway::{Gateway, GatewayError};
+/// # async fn ask(gateway: &Gateway) -> Result<(), GatewayError> {
+/// // As the header `x-tensorforge-hops` says.
+/// let metadata = gateway.inquiry(2)?.metadata("digits", None).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Inquiry<'a> {
+    gateway: &'a Gateway,
+    hops: u64,
+}
+
+impl Inquiry<'_> {
+    /// The endpoint, which is told how far the question came.
+    fn endpoint(&self, member: &Member) -> Arc<dyn Endpoint> {
+        member.endpoint.after(self.hops).unwrap_or_else(|| Arc::clone(&member.endpoint))
+    }
+
     /// What a model takes and gives, by the first of its endpoints that says so.
     ///
     /// # Errors
@@ -54,18 +137,19 @@ impl Gateway {
         model: &str,
         version: Option<&str>,
     ) -> Result<Vec<ModelStatistics>, GatewayError> {
-        let plan = self.plan.load_full();
+        let plan = self.gateway.plan.load_full();
         let Some(routes) = plan.models.get(model) else {
-            let figures = self.local.statistics(model, version).await;
+            let figures = self.gateway.local.statistics(model, version).await;
             return figures.map_err(|error| told(model, error));
         };
         let mut work = JoinSet::new();
         let mut addresses = HashSet::new();
         for seat in routes.seats.iter().filter(|seat| addresses.insert(seat.member.url.clone())) {
-            let (member, limit) = (Arc::clone(&seat.member), self.options.attempt_timeout);
+            let (endpoint, limit) =
+                (self.endpoint(&seat.member), self.gateway.options.attempt_timeout);
             let (model, version) = (model.to_owned(), version.map(str::to_owned));
             work.spawn(async move {
-                let figures = member.endpoint.statistics(&model, version.as_deref());
+                let figures = endpoint.statistics(&model, version.as_deref());
                 let figures = tokio::time::timeout(limit, figures).await;
                 figures.unwrap_or(Err(EndpointError::TimedOut(limit)))
             });
@@ -95,13 +179,13 @@ impl Gateway {
         model: &str,
         version: Option<&str>,
     ) -> Result<(), GatewayError> {
-        let plan = self.plan.load_full();
+        let plan = self.gateway.plan.load_full();
         let Some(routes) = plan.models.get(model) else {
-            let ready = self.local.metadata(model, version).await;
+            let ready = self.gateway.local.metadata(model, version).await;
             return ready.map(|_| ()).map_err(|error| told(model, error));
         };
-        let now = self.clock.now();
-        let seats = Arc::clone(&routes.by_version.of(version, &self.lasting, now).seats);
+        let now = self.gateway.clock.now();
+        let seats = Arc::clone(&routes.by_version.of(version, &self.gateway.lasting, now).seats);
         let view = View::new(seats, &routes.sought(version), now);
         let (mut work, mut excluded) = (JoinSet::new(), Vec::new());
         for (seat, candidate) in view.seats.iter().zip((0..).map_while(|at| view.candidate(at))) {
@@ -110,12 +194,12 @@ impl Gateway {
                 excluded.push((seat.member.name.clone(), "not to be asked"));
                 continue;
             }
-            let member = Arc::clone(&seat.member);
+            let (endpoint, name) = (self.endpoint(&seat.member), seat.member.name.clone());
             let (model, version) = (model.to_owned(), version.map(str::to_owned));
             work.spawn(async move {
-                let ready = member.endpoint.is_model_ready(&model, version.as_deref());
+                let ready = endpoint.is_model_ready(&model, version.as_deref());
                 let ready = tokio::time::timeout(PROBE_TIMEOUT, ready).await;
-                (member.name.clone(), ready.unwrap_or(false))
+                (name, ready.unwrap_or(false))
             });
         }
         while let Some(asked) = work.join_next().await {
@@ -142,14 +226,17 @@ impl Gateway {
             Option<&'a str>,
         ) -> Answer<'a, Result<T, EndpointError>>,
     ) -> Result<T, GatewayError> {
-        let plan = self.plan.load_full();
+        let plan = self.gateway.plan.load_full();
         let Some(routes) = plan.models.get(model) else {
-            return ask(&*self.local, model, version).await.map_err(|error| told(model, error));
+            return ask(&*self.gateway.local, model, version)
+                .await
+                .map_err(|error| told(model, error));
         };
-        let limit = self.options.attempt_timeout;
+        let limit = self.gateway.options.attempt_timeout;
         let mut last = nobody();
         for seat in self.well_first(routes) {
-            match tokio::time::timeout(limit, ask(&*seat.member.endpoint, model, version)).await {
+            let endpoint = self.endpoint(&seat.member);
+            match tokio::time::timeout(limit, ask(&*endpoint, model, version)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = EndpointError::TimedOut(limit),
@@ -160,7 +247,8 @@ impl Gateway {
 
     /// A model's endpoints, those first that may be asked.
     fn well_first(&self, routes: &ModelPlan) -> Vec<Seat> {
-        let view = View::new(Arc::clone(&routes.seats), &routes.sought(None), self.clock.now());
+        let view =
+            View::new(Arc::clone(&routes.seats), &routes.sought(None), self.gateway.clock.now());
         let is_ill = |at: usize| {
             view.candidate(at).is_none_or(|it| it.health != Health::Healthy || it.weight == 0)
         };

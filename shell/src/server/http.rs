@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::repository;
 use crate::contracts::rest::{self, HEADER_LENGTH};
 use crate::contracts::{InferResponse, ModelMetadata, ServerMetadata, StatisticsResponse};
-use crate::gateway::{Gateway, Hints};
+use crate::gateway::{Gateway, HOPS_HEADER, Hints};
 use crate::service::Service;
 use crate::telemetry::prometheus;
 use axum::body::Body;
@@ -18,6 +18,7 @@ use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use std::convert::Infallible;
 use std::sync::Arc;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 use tower_http::decompression::RequestDecompressionLayer;
@@ -55,6 +56,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 impl Target {
     fn version(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+}
+
+/// Over how many gateways a question came, as its header says; none where that is not a number.
+struct Hops(u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Hops {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let said = parts.headers.get(HOPS_HEADER).and_then(|value| value.to_str().ok());
+        Ok(Self(said.and_then(|text| text.trim().parse().ok()).unwrap_or(0)))
     }
 }
 
@@ -127,10 +140,10 @@ async fn server_ready(State(app): State<App>) -> Result<(), ApiError> {
     }
 }
 
-async fn model_ready(State(app): State<App>, target: Target) -> Result<(), ApiError> {
+async fn model_ready(State(app): State<App>, target: Target, hops: Hops) -> Result<(), ApiError> {
     match &app.gateway {
         Some(gateway) => {
-            gateway.model_ready(&target.model, target.version()).await?;
+            gateway.inquiry(hops.0)?.model_ready(&target.model, target.version()).await?;
         }
         None => {
             app.service.registry().find(&target.model, target.version())?;
@@ -142,9 +155,10 @@ async fn model_ready(State(app): State<App>, target: Target) -> Result<(), ApiEr
 async fn model_metadata(
     State(app): State<App>,
     target: Target,
+    hops: Hops,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     Ok(Json(match &app.gateway {
-        Some(gateway) => gateway.metadata(&target.model, target.version()).await?,
+        Some(gateway) => gateway.inquiry(hops.0)?.metadata(&target.model, target.version()).await?,
         None => app.service.metadata(&target.model, target.version())?,
     }))
 }
@@ -152,9 +166,10 @@ async fn model_metadata(
 async fn config(
     State(app): State<App>,
     target: Target,
+    hops: Hops,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     Ok(Json(match &app.gateway {
-        Some(gateway) => gateway.config(&target.model, target.version()).await?,
+        Some(gateway) => gateway.inquiry(hops.0)?.config(&target.model, target.version()).await?,
         None => app.service.model_config(&target.model, target.version())?,
     }))
 }
@@ -162,9 +177,12 @@ async fn config(
 async fn model_statistics(
     State(app): State<App>,
     target: Target,
+    hops: Hops,
 ) -> Result<Json<StatisticsResponse>, ApiError> {
     let model_stats = match &app.gateway {
-        Some(gateway) => gateway.statistics(&target.model, target.version()).await?,
+        Some(gateway) => {
+            gateway.inquiry(hops.0)?.statistics(&target.model, target.version()).await?
+        }
         None => app.service.statistics(Some(&target.model), target.version())?,
     };
     Ok(Json(StatisticsResponse { model_stats }))
@@ -354,7 +372,6 @@ pub(super) async fn read_body(
 mod tests {
     use super::*;
     use axum::response::IntoResponse;
-    use std::convert::Infallible;
     use std::pin::Pin;
     use std::task::{Context, Poll};
 

@@ -20,6 +20,8 @@ pub(super) struct Scripted {
     pub(super) asked: Mutex<Vec<Option<String>>>,
     /// Metadata and configurations that it was asked for, of which version.
     pub(super) asked_about: Mutex<Vec<(&'static str, Option<String>)>>,
+    /// Over how many gateways questions came.
+    pub(super) hops: Mutex<Vec<u64>>,
 }
 
 impl Scripted {
@@ -37,6 +39,7 @@ impl Scripted {
             is_ready: AtomicBool::new(true),
             asked: Mutex::default(),
             asked_about: Mutex::default(),
+            hops: Mutex::default(),
         })
     }
 
@@ -77,6 +80,11 @@ impl Endpoint for Scripted {
         let own = version.and_then(|version| lock(&self.metadata_of).get(version).cloned());
         let all = lock(&self.metadata).clone();
         Box::pin(ready(own.map_or(all, Ok)))
+    }
+
+    fn after(&self, hops: u64) -> Option<Arc<dyn Endpoint>> {
+        lock(&self.hops).push(hops);
+        None
     }
 
     fn is_ready(&self) -> Answer<'_, bool> {

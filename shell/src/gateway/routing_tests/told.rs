@@ -108,3 +108,20 @@ async fn a_model_is_ready_where_somebody_who_may_be_asked_has_it() {
     gateway.model_ready("digits", None).await.unwrap();
     assert!(gateway.model_ready("letters", None).await.is_err(), "this process does not have it");
 }
+
+#[tokio::test]
+async fn questions_are_passed_on_with_the_gateways_on_their_way_and_are_refused_after_too_many() {
+    let endpoint = Scripted::new();
+    *lock(&endpoint.config) = Ok(json!({}));
+    *lock(&endpoint.statistics) = Ok(vec![figures("1", &[3], 1)]);
+    let gateway = over(&[Arc::clone(&endpoint)], DIGITS);
+    for hops in 0..MAX_HOPS {
+        let inquiry = gateway.inquiry(hops).unwrap();
+        inquiry.metadata("digits", None).await.unwrap();
+        inquiry.config("digits", None).await.unwrap();
+        inquiry.statistics("digits", None).await.unwrap();
+        inquiry.model_ready("digits", None).await.unwrap();
+        assert_eq!(std::mem::take(&mut *lock(&endpoint.hops)), [hops; 4]);
+    }
+    assert_eq!(gateway.inquiry(MAX_HOPS).unwrap_err(), GatewayError::Loop(MAX_HOPS));
+}
