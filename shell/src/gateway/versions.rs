@@ -23,6 +23,9 @@ pub(super) const MOST_NAMED: usize = 64;
 /// versions cannot make each other's work.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// How long one is kept that is ill somewhere.
+const KEPT_ILL: Duration = Duration::from_secs(600);
+
 /// The longest name, in bytes, that has a place of its own.
 const LONGEST_NAME: usize = 256;
 
@@ -110,10 +113,13 @@ impl Seating {
         Instant::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
-    /// Whether nothing is lost where it is forgotten.
+    /// Whether nothing is lost where it is forgotten. One that is ill recovers by requests alone, so where
+    /// none come it is not waited for without end.
     fn is_dispensable(&self, now: Instant) -> bool {
-        now.since(self.last_used()) >= KEPT_FOR
-            && self.everyone().all(|seat| seat.version.health.health(now) == Health::Healthy)
+        let unused = now.since(self.last_used());
+        let is_well =
+            || self.everyone().all(|seat| seat.version.health.health(now) == Health::Healthy);
+        unused >= KEPT_ILL || (unused >= KEPT_FOR && is_well())
     }
 }
 

@@ -173,11 +173,35 @@ async fn versions_that_requests_name_are_bounded_and_more_share_one_health() {
     let names: Vec<String> = known().into_iter().map(|(version, _)| version).collect();
     assert_eq!(names.len(), MOST_NAMED);
     assert!(names.iter().any(|name| name == "5") && names.iter().any(|name| name == "bad"));
-    // One that is ill stays, however long ago it was asked for.
     tokio::time::advance(Duration::from_secs(3)).await;
     let long = "x".repeat(300);
     send(&gateway, Some(&long), rows(1)).await.unwrap();
     assert!(known().iter().all(|(version, _)| *version != long), "a name too long to be kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_ill_is_kept_longer_but_not_for_ever() {
+    let gateway = over(&failing("bad", 2), IN_TURN);
+    let knows_bad = || {
+        let known = gateway.plan.load().models["digits"].by_version.versioned();
+        assert_eq!(known.len(), MOST_NAMED);
+        known.iter().any(|(version, _)| version == "bad")
+    };
+    let name_others = async |round: usize| {
+        for number in 0..MOST_NAMED {
+            send(&gateway, Some(&format!("{round}-{number}")), rows(1)).await.unwrap();
+        }
+    };
+    for _ in 0..40 {
+        assert!(send(&gateway, Some("bad"), rows(1)).await.is_err());
+    }
+    assert_eq!(ejected(&gateway, Some("bad"), &["a", "b"]), 1);
+    for (round, seconds, is_kept) in [(0, 0, true), (1, 61, true), (2, 400, true), (3, 200, false)]
+    {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        name_others(round).await;
+        assert_eq!(knows_bad(), is_kept, "{round}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
