@@ -17,6 +17,7 @@ use crate::concurrency::lock;
 use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
 use crate::models::TensorSpec;
 use arc_swap::ArcSwap;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,9 @@ use tensorforge_core::route::EndpointId;
 
 /// How many probes later an endpoint is asked about a version again, though nothing speaks for a change.
 pub(super) const ASK_EVERY: u32 = 10;
+
+/// Versions at endpoints that are asked about with one probe, the others with the next.
+const ASKED_A_ROUND: usize = 256;
 
 /// A model's inputs and outputs in one version.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -162,11 +166,14 @@ impl Known {
         state.told.clone().filter(|_| state.is_current)
     }
 
-    /// Whether it is to be asked now.
-    fn is_due(&self) -> bool {
+    /// How much it is to be asked with this probe, if at all: what there is a cause for comes before what is only
+    /// asked from time to time, and of either what has waited longest.
+    fn urgency(&self) -> Option<u32> {
         let mut state = lock(&self.told);
-        state.probes_since += 1;
-        self.ask.swap(false, Ordering::Relaxed) || state.probes_since >= ASK_EVERY
+        state.probes_since = state.probes_since.saturating_add(1);
+        let cause = if self.ask.load(Ordering::Relaxed) { ASK_EVERY } else { 0 };
+        let urgency = state.probes_since.saturating_add(cause);
+        (urgency >= ASK_EVERY).then_some(urgency)
     }
 
     /// Whether the model of these metadata batches, where that is known from before.
@@ -190,8 +197,13 @@ impl Known {
                 *state = State { told: Some(Arc::new(told)), is_current: true, probes_since: 0 };
                 changed
             }
-            // It is gone there, which is a change as well.
-            Err(error) if error.is_unknown() => state.told.take().is_some(),
+            // It is gone there, which is a change as well. Triton says 400 of what it has not.
+            Err(error)
+                if error.is_unknown()
+                    || matches!(error, EndpointError::Status { status: 400, .. }) =>
+            {
+                state.told.take().is_some()
+            }
             Err(_) => {
                 self.ask.store(true, Ordering::Relaxed);
                 false
@@ -233,19 +245,26 @@ impl Gateway {
     /// Asks what versions take and give where that is due, all endpoints at the same time.
     pub(super) async fn ask_about_versions(&self) {
         let plan = self.plan.load_full();
-        let mut asked: HashMap<EndpointId, (Arc<Member>, Questions)> = HashMap::new();
         let now = self.clock.now();
+        let mut due = Vec::new();
         for (model, routes) in &plan.models {
-            for (version, seating) in routes.by_version.versioned() {
+            for (version, seating) in routes.by_version.in_use(now) {
                 for Seat { member, version: at, .. } in seating.everyone() {
-                    if member.is_unreachable(now) || !at.known.is_due() {
+                    if member.is_unreachable(now) {
                         continue;
                     }
-                    let entry = asked.entry(member.id);
-                    let (_, questions) = entry.or_insert_with(|| (Arc::clone(member), Vec::new()));
-                    questions.push((model.clone(), version.clone(), Arc::clone(at)));
+                    if let Some(urgency) = at.known.urgency() {
+                        let question = (model.clone(), version.clone(), Arc::clone(at));
+                        due.push((urgency, Arc::clone(member), question));
+                    }
                 }
             }
+        }
+        due.sort_by_key(|(urgency, ..)| Reverse(*urgency));
+        let mut asked: HashMap<EndpointId, (Arc<Member>, Questions)> = HashMap::new();
+        for (_, member, question) in due.into_iter().take(ASKED_A_ROUND) {
+            let (_, questions) = asked.entry(member.id).or_insert_with(|| (member, Vec::new()));
+            questions.push(question);
         }
         let mut work = tokio::task::JoinSet::new();
         for (member, questions) in asked.into_values() {
@@ -281,6 +300,8 @@ async fn ask(member: &Member, questions: Questions) -> Vec<String> {
     let mut changed = Vec::new();
     let mut is_there = true;
     for (model, version, at) in questions {
+        // What requests find out from now on is a cause to ask again.
+        at.known.ask.store(false, Ordering::Relaxed);
         // One that hangs would only hold up the probes of the others.
         let answer = if is_there {
             let asked = member.endpoint.metadata(&model, Some(&version));

@@ -229,6 +229,15 @@ impl Versions {
         all.map(|(version, seating)| (version.clone(), Arc::clone(seating))).collect()
     }
 
+    /// Those that endpoints are asked about: what routes name, and what requests still ask for.
+    pub(super) fn in_use(&self, now: Instant) -> Vec<(String, Arc<Seating>)> {
+        let mut all = self.versioned();
+        all.retain(|(version, seating)| {
+            self.planned.contains_key(version) || now.since(seating.last_used()) < KEPT_FOR
+        });
+        all
+    }
+
     /// The worst that is known of the endpoint at `index` for any version.
     pub(super) fn worst_health(&self, index: usize, now: Instant) -> Health {
         let worst = |health: &Health| match health {

@@ -5,6 +5,7 @@ use super::scripted::{
 };
 use super::*;
 use crate::gateway::signature::Told;
+use crate::gateway::versions::MOST_NAMED;
 use crate::models::{DataType, TensorSpec};
 use proptest::prelude::*;
 
@@ -184,6 +185,57 @@ async fn probes_ask_no_more_often_than_they_must() {
     assert_eq!(asked("metadata", None), 31, "whether it has the model");
     assert_eq!(asked("metadata", Some("1")), 4, "at first, and then with every tenth");
     assert_eq!((asked("config", None), asked("config", Some("1"))), (1, 1), "it is as it was");
+}
+
+fn asked_about(endpoint: &Scripted, is_meant: impl Fn(&str) -> bool) -> usize {
+    let asked = lock(&endpoint.asked_about);
+    let meant = |version: &Option<String>| version.as_deref().is_some_and(&is_meant);
+    asked.iter().filter(|(what, version)| *what == "metadata" && meant(version)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_over_and_over_about_a_version_that_only_a_request_has_named() {
+    // Triton says 400 of a version that it has not.
+    for unknown in [404, 400] {
+        let endpoint = Scripted::new();
+        let gateway = over(&[Arc::clone(&endpoint)], DIGITS);
+        *lock(&endpoint.metadata) = Err(status(unknown));
+        send(&gateway, Some("9"), rows(1)).await.unwrap();
+        for _ in 0..31 {
+            gateway.probe().await;
+        }
+        assert_eq!(asked_about(&endpoint, |it| it == "9"), 4, "{unknown}");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        for _ in 0..31 {
+            gateway.probe().await;
+        }
+        assert_eq!(asked_about(&endpoint, |it| it == "9"), 4, "nobody wants it any more");
+        send(&gateway, Some("9"), rows(1)).await.unwrap();
+        for _ in 0..10 {
+            gateway.probe().await;
+        }
+        assert_eq!(asked_about(&endpoint, |it| it == "9"), 5, "now somebody does again");
+    }
+}
+
+#[tokio::test]
+async fn one_probe_asks_about_so_many_versions_and_the_next_about_the_others() {
+    let endpoints = [Scripted::new(), Scripted::new(), Scripted::new(), Scripted::new()];
+    let models = IN_TURN.to_owned() + "[[models]]\nname = \"letters\"\n";
+    let gateway = over(&endpoints, &models);
+    let hints = Hints::default();
+    for number in 0..MOST_NAMED {
+        let version = format!("{number}");
+        send(&gateway, Some(&version), rows(1)).await.unwrap();
+        // It is answered for the other model, which is none of this test's business.
+        let _ = gateway.infer("letters", Some(&version), rows(1), &hints).await;
+    }
+    let all = 2 * MOST_NAMED * endpoints.len();
+    let asked = || endpoints.iter().map(|it| asked_about(it, |_| true)).sum::<usize>();
+    gateway.probe().await;
+    assert_eq!(asked(), all / 2);
+    gateway.probe().await;
+    assert_eq!(asked(), all, "none twice");
 }
 
 /// A dimension as a model says it: often open.
