@@ -314,7 +314,7 @@ pub fn push_bytes_element(data: &mut Vec<u8>, element: &[u8]) {
 }
 
 /// What a model says of one of its tensors. A dimension of -1 may have any size.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct TensorSpec {
     /// The tensor's name.
     pub name: String,

@@ -17,6 +17,7 @@
 //! [`HOPS`], and those of questions about models in the header [`HOPS_HEADER`]: more than [`MAX_HOPS`] are a
 //! circle, and are refused.
 
+mod agreement;
 mod answers;
 mod attempt;
 mod bandit;

@@ -3,17 +3,14 @@
 //! Probes ask each endpoint whether it has a model, and so what that is; about its versions only when they
 //! come, after the endpoint could not be reached, when an answer speaks of another version or does not fit, and
 //! every [`ASK_EVERY`] probes in any case. Requests only read what is known.
-//!
-//! Of endpoints that have the same version, those are odd, and get nothing, that tell something else than most,
-//! or, where no answer has more, than the first. An answer is held to what its own endpoint told, or where that
-//! tells nothing, to what the others agree on.
 
 use super::Gateway;
 use super::endpoint::EndpointError;
 use super::member::{Member, Seat};
 use super::probe::PROBE_TIMEOUT;
-use super::versions::{AtVersion, Seating};
+use super::versions::AtVersion;
 use crate::concurrency::lock;
+use crate::config::Version;
 use crate::contracts::{InferRequest, InferResponse, ModelMetadata};
 use crate::models::TensorSpec;
 use arc_swap::ArcSwap;
@@ -30,29 +27,56 @@ pub(super) const ASK_EVERY: u32 = 10;
 const ASKED_A_ROUND: usize = 256;
 
 /// A model's inputs and outputs in one version.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Signature {
     /// `None` where the endpoint does not say.
-    version: Option<String>,
+    pub(super) version: Option<String>,
+    /// By name, as the outputs.
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
+}
+
+/// A version, and whether inputs and outputs are told.
+pub(super) type Kind<'a> = (Option<&'a str>, bool, bool);
+
+impl Signature {
+    /// What it can be compared with: the same version, as far told. Servers may leave tensors out of their
+    /// metadata.
+    pub(super) fn kind(&self) -> Kind<'_> {
+        (self.version.as_deref(), !self.inputs.is_empty(), self.has_outputs())
+    }
+
+    /// Whether answers can be held to it.
+    pub(super) const fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
 }
 
 /// A signature, and what else an endpoint told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Told {
-    signature: Signature,
-    /// All versions that it has.
+    pub(super) signature: Signature,
+    /// All versions that it has, the newest last.
     versions: Vec<String>,
     /// Whether the first dimension of inputs and outputs is that of a batch.
     batches: bool,
 }
 
 impl Told {
+    /// In whatever order it was told: that says nothing.
     pub(super) fn new(metadata: ModelMetadata, batches: bool) -> Self {
-        let ModelMetadata { versions, inputs, outputs, .. } = metadata;
+        let ModelMetadata { mut versions, mut inputs, mut outputs, .. } = metadata;
+        versions.sort_by_cached_key(|text| (text.parse::<Version>().ok(), text.clone()));
+        for specs in [&mut inputs, &mut outputs] {
+            specs.sort_by(|one, other| one.name.cmp(&other.name));
+        }
         let signature = Signature { version: versions.last().cloned(), inputs, outputs };
         Self { signature, versions, batches }
+    }
+
+    /// Whether it may be the same program.
+    fn is_same_model(&self, other: &Self) -> bool {
+        (&self.signature, &self.versions) == (&other.signature, &other.versions)
     }
 
     /// Whether an answer that says to be of `version` is held to this.
@@ -161,7 +185,7 @@ impl Known {
     }
 
     /// What it told, unless that is in doubt.
-    fn current(&self) -> Option<Arc<Told>> {
+    pub(super) fn current(&self) -> Option<Arc<Told>> {
         let state = lock(&self.told);
         state.told.clone().filter(|_| state.is_current)
     }
@@ -176,13 +200,22 @@ impl Known {
         (urgency >= ASK_EVERY).then_some(urgency)
     }
 
-    /// Whether the model of these metadata batches, where that is known from before.
-    fn batches(&self, metadata: &ModelMetadata) -> Option<bool> {
-        let told = self.current()?;
-        let Signature { inputs, outputs, .. } = &told.signature;
-        let is_same = (inputs, outputs, &told.versions)
-            == (&metadata.inputs, &metadata.outputs, &metadata.versions);
-        is_same.then_some(told.batches)
+    /// Whether it was odd before.
+    pub(super) fn set_odd(&self, is_odd: bool) -> bool {
+        self.is_odd.swap(is_odd, Ordering::Relaxed)
+    }
+
+    /// From now on answers are held to this.
+    pub(super) fn hold_to(&self, expected: Vec<Arc<Told>>) {
+        if **self.expected.load() != expected {
+            self.expected.store(Arc::new(expected));
+        }
+    }
+
+    /// Whether the model batches, where it is the one that is known from before.
+    fn batches(&self, told: &Told) -> Option<bool> {
+        let before = self.current()?;
+        before.is_same_model(told).then_some(before.batches)
     }
 
     /// What it told when it was asked; whether that is another than before.
@@ -191,9 +224,8 @@ impl Known {
         state.probes_since = 0;
         match told {
             Ok(told) => {
-                let changed = state.told.as_deref().is_some_and(|before| {
-                    (&before.signature, &before.versions) != (&told.signature, &told.versions)
-                });
+                let changed =
+                    state.told.as_deref().is_some_and(|before| !before.is_same_model(&told));
                 *state = State { told: Some(Arc::new(told)), is_current: true, probes_since: 0 };
                 changed
             }
@@ -283,16 +315,6 @@ impl Gateway {
             self.forget_answers(&model);
         }
     }
-
-    /// Finds out whose model is another one than that of the others, and what answers are held to.
-    pub(super) fn compare_signatures(&self) {
-        let plan = self.plan.load_full();
-        for (model, routes) in &plan.models {
-            for seating in routes.by_version.all() {
-                compare(model, &seating);
-            }
-        }
-    }
 }
 
 /// Asks one endpoint all that is due; the models of which it tells something else than before.
@@ -332,7 +354,8 @@ pub(super) async fn learn(
         Ok(metadata) => metadata,
         Err(error) => return known.set(Err(error)),
     };
-    let batches = match known.batches(&metadata) {
+    let mut told = Told::new(metadata, false);
+    told.batches = match known.batches(&told) {
         Some(batches) => batches,
         None => {
             let config = member.endpoint.config(model, version);
@@ -340,51 +363,10 @@ pub(super) async fn learn(
             config.is_ok_and(|config| config.is_ok_and(|config| batches(&config)))
         }
     };
-    known.set(Ok(Told::new(metadata, batches)))
+    known.set(Ok(told))
 }
 
 /// Whether a model batches that is configured so, in Triton's form.
 fn batches(config: &serde_json::Value) -> bool {
     config["max_batch_size"].as_u64().is_some_and(|most| most > 0)
-}
-
-/// Finds out who is odd, and what answers are held to.
-fn compare(model: &str, seating: &Seating) {
-    let told: Vec<_> = seating.seats.iter().map(|seat| seat.version.known.current()).collect();
-    // Another version may take and give what it likes.
-    let most_told = |of: &Told| {
-        let all = || told.iter().flatten();
-        let peers = all().filter(|it| it.signature.version == of.signature.version);
-        let count = |of: &Told| all().filter(|it| it.signature == of.signature).count();
-        let counted: Vec<_> = peers.map(|it| (count(it), it)).collect();
-        // Of several with the most, the first.
-        counted.into_iter().rev().max_by_key(|(count, _)| *count).map(|(_, most)| Arc::clone(most))
-    };
-    let mut agreed: Vec<Arc<Told>> = Vec::new();
-    for (seat, own) in seating.seats.iter().zip(&told) {
-        let Some(own) = own else { continue };
-        let Some(most) = most_told(own) else { continue };
-        let is_odd = most.signature != own.signature;
-        if seat.version.known.is_odd.swap(is_odd, Ordering::Relaxed) != is_odd {
-            let endpoint = &seat.member.name;
-            tracing::warn!(model, endpoint, is_odd, "compared with the others' model");
-        }
-        if agreed.iter().all(|it| it.signature != most.signature) {
-            agreed.push(most);
-        }
-    }
-    // Whom only rules name may have another model: nothing speaks for it nor against it but itself.
-    let ruled = seating.only_ruled().map(|seat| (seat, seat.version.known.current()));
-    let ruled = ruled.filter(|(_, own)| own.is_some());
-    for (seat, own) in seating.seats.iter().zip(told).chain(ruled) {
-        // What this process answers is made by the model that answers, which may change at any time.
-        let expected = match own {
-            _ if seat.member.url.is_none() => Vec::new(),
-            Some(own) => vec![own],
-            None => agreed.clone(),
-        };
-        if **seat.version.known.expected.load() != expected {
-            seat.version.known.expected.store(Arc::new(expected));
-        }
-    }
 }

@@ -171,6 +171,51 @@ async fn an_endpoint_is_odd_in_one_version_and_not_in_another() {
 }
 
 #[tokio::test]
+async fn whoever_leaves_out_its_tensors_is_not_odd_and_makes_nobody_so() {
+    let endpoints = [Scripted::new(), Scripted::new(), Scripted::new()];
+    let untold =
+        |outputs: &[TensorSpec]| ModelMetadata { inputs: vec![], ..metadata("1", outputs) };
+    for told in [metadata("1", &[]), untold(&[]), untold(&[spec("y", &[-1, 2])])] {
+        *lock(&endpoints[0].metadata) = Ok(told.clone());
+        for both in [&endpoints[..2], &endpoints[..]] {
+            let gateway = over(both, IN_TURN);
+            gateway.probe().await;
+            for name in ["a", "b"] {
+                assert_eq!(explained(&gateway, None, name).excluded, None, "{name} {told:?}");
+            }
+        }
+    }
+    // Who has told another model, and now tells nothing, is odd no longer.
+    let gateway = over(&endpoints, IN_TURN);
+    *lock(&endpoints[0].metadata) = Ok(metadata("1", &[spec("y", &[-1, 9])]));
+    gateway.probe().await;
+    assert_eq!(explained(&gateway, None, "a").excluded, Some("zero_weight"));
+    *lock(&endpoints[0].metadata) = Ok(metadata("1", &[]));
+    gateway.probe().await;
+    assert_eq!(explained(&gateway, None, "a").excluded, None);
+}
+
+#[tokio::test]
+async fn in_which_order_tensors_and_versions_are_told_says_nothing() {
+    let of = |versions: [&str; 3], names: [&'static str; 2]| ModelMetadata {
+        versions: versions.map(String::from).into(),
+        inputs: names.map(|name| spec(name, &[-1, 3])).into(),
+        ..metadata("1", &names.map(|name| spec(name, &[-1, 2])))
+    };
+    let all = [of(["9", "10", "2"], ["x", "y"]), of(["10", "2", "9"], ["y", "x"])];
+    let endpoints = [Scripted::new(), Scripted::new()];
+    for (endpoint, told) in endpoints.iter().zip(all.clone()) {
+        *lock(&endpoint.metadata) = Ok(told);
+    }
+    let gateway = over(&endpoints, IN_TURN);
+    gateway.probe().await;
+    assert_eq!(explained(&gateway, None, "b").excluded, None);
+    let [one, other] = all.map(|it| Told::new(it, false));
+    assert_eq!(one, other);
+    assert_eq!(one.signature.version.as_deref(), Some("10"), "the newest is asked unless named");
+}
+
+#[tokio::test]
 async fn probes_ask_no_more_often_than_they_must() {
     let endpoint = Scripted::new();
     let gateway = over(&[Arc::clone(&endpoint)], DIGITS);
