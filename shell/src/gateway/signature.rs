@@ -150,6 +150,8 @@ pub(super) struct Known {
     expected: ArcSwap<Vec<Arc<Told>>>,
     /// It is to be asked with the next probe.
     ask: AtomicBool,
+    /// An answer did not fit what it told, since it was asked last.
+    is_misfit: AtomicBool,
     /// It is not what the other endpoints say: another model of that name.
     is_odd: AtomicBool,
 }
@@ -159,6 +161,8 @@ struct State {
     told: Option<Arc<Told>>,
     /// Not since it was told could another program have come into its place.
     is_current: bool,
+    /// Its configuration has said whether it batches, or is not to be had.
+    knows_batches: bool,
     probes_since: u32,
 }
 
@@ -168,6 +172,7 @@ impl Default for Known {
             told: Mutex::default(),
             expected: ArcSwap::default(),
             ask: AtomicBool::new(true),
+            is_misfit: AtomicBool::new(false),
             is_odd: AtomicBool::new(false),
         }
     }
@@ -200,6 +205,10 @@ impl Known {
         (urgency >= ASK_EVERY).then_some(urgency)
     }
 
+    fn is_misfit(&self) -> bool {
+        self.is_misfit.load(Ordering::Relaxed)
+    }
+
     /// Whether it was odd before.
     pub(super) fn set_odd(&self, is_odd: bool) -> bool {
         self.is_odd.swap(is_odd, Ordering::Relaxed)
@@ -212,21 +221,33 @@ impl Known {
         }
     }
 
-    /// Whether the model batches, where it is the one that is known from before.
+    /// Whether the model batches, where it is the one that is known from before and has answered as told.
     fn batches(&self, told: &Told) -> Option<bool> {
-        let before = self.current()?;
-        before.is_same_model(told).then_some(before.batches)
+        let state = lock(&self.told);
+        let before = state.told.as_ref().filter(|_| state.is_current && state.knows_batches)?;
+        let is_as_before = before.is_same_model(told) && !self.is_misfit();
+        is_as_before.then_some(before.batches)
     }
 
-    /// What it told when it was asked; whether that is another than before.
-    fn set(&self, told: Result<Told, EndpointError>) -> bool {
+    /// What it told when it was asked, and whether its configuration was read; whether that is another than
+    /// before.
+    fn set(&self, told: Result<(Told, bool), EndpointError>) -> bool {
         let mut state = lock(&self.told);
         state.probes_since = 0;
+        self.is_misfit.store(false, Ordering::Relaxed);
         match told {
-            Ok(told) => {
+            Ok((told, knows_batches)) => {
                 let changed =
                     state.told.as_deref().is_some_and(|before| !before.is_same_model(&told));
-                *state = State { told: Some(Arc::new(told)), is_current: true, probes_since: 0 };
+                if !knows_batches {
+                    self.ask.store(true, Ordering::Relaxed);
+                }
+                *state = State {
+                    told: Some(Arc::new(told)),
+                    is_current: true,
+                    knows_batches,
+                    probes_since: 0,
+                };
                 changed
             }
             // It is gone there, which is a change as well. Triton says 400 of what it has not.
@@ -263,15 +284,16 @@ impl Known {
             return Ok(());
         };
         told.check(request, response).map_err(|problem| {
-            // What is known may be of a model that is there no more.
+            // What is known may be of a model that is there no more, or is configured in another way.
             self.ask.store(true, Ordering::Relaxed);
+            self.is_misfit.store(true, Ordering::Relaxed);
             EndpointError::WrongAnswer(format!("its answer for model '{model}' {problem}"))
         })
     }
 }
 
 /// What one endpoint is to be asked of, by model and version.
-type Questions = Vec<(String, String, Arc<AtVersion>)>;
+type Questions = Vec<(String, Option<String>, Arc<AtVersion>)>;
 
 impl Gateway {
     /// Asks what versions take and give where that is due, all endpoints at the same time.
@@ -280,15 +302,19 @@ impl Gateway {
         let now = self.clock.now();
         let mut due = Vec::new();
         for (model, routes) in &plan.models {
-            for (version, seating) in routes.by_version.in_use(now) {
-                for Seat { member, version: at, .. } in seating.everyone() {
-                    if member.is_unreachable(now) {
-                        continue;
-                    }
-                    if let Some(urgency) = at.known.urgency() {
-                        let question = (model.clone(), version.clone(), Arc::clone(at));
-                        due.push((urgency, Arc::clone(member), question));
-                    }
+            // Whoever has answered otherwise than told is not waited for until its turn comes.
+            let unversioned = routes.by_version.unversioned().everyone();
+            let misfits = unversioned.filter(|seat| seat.version.known.is_misfit());
+            let misfits = misfits.map(|seat| (None, seat.clone()));
+            let versioned = routes.by_version.in_use(now);
+            let versioned = versioned.iter().flat_map(|(version, seating)| {
+                seating.everyone().map(|seat| (Some(version.clone()), seat.clone()))
+            });
+            for (version, Seat { member, version: at, .. }) in misfits.chain(versioned) {
+                if !member.is_unreachable(now)
+                    && let Some(urgency) = at.known.urgency()
+                {
+                    due.push((urgency, member, (model.clone(), version, at)));
                 }
             }
         }
@@ -326,14 +352,14 @@ async fn ask(member: &Member, questions: Questions) -> Vec<String> {
         at.known.ask.store(false, Ordering::Relaxed);
         // One that hangs would only hold up the probes of the others.
         let answer = if is_there {
-            let asked = member.endpoint.metadata(&model, Some(&version));
+            let asked = member.endpoint.metadata(&model, version.as_deref());
             tokio::time::timeout(PROBE_TIMEOUT, asked).await.ok()
         } else {
             None
         };
         is_there = answer.is_some();
         let answer = answer.unwrap_or(Err(EndpointError::TimedOut(PROBE_TIMEOUT)));
-        if learn(member, &model, Some(&version), &at.known, answer).await {
+        if learn(member, &model, version.as_deref(), &at.known, answer).await {
             changed.push(model);
         }
     }
@@ -355,15 +381,30 @@ pub(super) async fn learn(
         Err(error) => return known.set(Err(error)),
     };
     let mut told = Told::new(metadata, false);
-    told.batches = match known.batches(&told) {
-        Some(batches) => batches,
+    let batches = match known.batches(&told) {
+        Some(batches) => Some(batches),
         None => {
             let config = member.endpoint.config(model, version);
-            let config = tokio::time::timeout(PROBE_TIMEOUT, config).await;
-            config.is_ok_and(|config| config.is_ok_and(|config| batches(&config)))
+            match tokio::time::timeout(PROBE_TIMEOUT, config).await {
+                Ok(Ok(config)) => Some(batches(&config)),
+                Ok(Err(error)) if has_none(&error) => Some(false),
+                Ok(Err(_)) | Err(_) => None,
+            }
         }
     };
-    known.set(Ok(told))
+    told.batches = batches.unwrap_or(false);
+    known.set(Ok((told, batches.is_some())))
+}
+
+/// Whether an endpoint that says this of a configuration has none, and is not asked again.
+const fn has_none(error: &EndpointError) -> bool {
+    match error {
+        EndpointError::Status { status, .. } => matches!(status, 400..=407 | 409..=428 | 501),
+        EndpointError::Unsupported(_)
+        | EndpointError::Service(_)
+        | EndpointError::WrongAnswer(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether a model batches that is configured so, in Triton's form.

@@ -73,6 +73,34 @@ async fn an_answer_has_as_many_rows_as_came_where_the_model_batches() {
 }
 
 #[tokio::test]
+async fn whether_a_model_batches_is_asked_until_it_is_known_and_again_after_an_answer_that_does_not_fit()
+ {
+    for version in [None, Some("1")] {
+        let endpoint = Scripted::new();
+        let says = |config| *lock(&endpoint.config) = config;
+        gives(&endpoint, &[3, 2]);
+        says(Err(status(500)));
+        let gateway = over(&[Arc::clone(&endpoint)], DIGITS);
+        send(&gateway, version, rows(2)).await.unwrap();
+        gateway.probe().await;
+        send(&gateway, version, rows(2)).await.unwrap();
+        says(Ok(json!({ "max_batch_size": 8 })));
+        gateway.probe().await;
+        assert!(send(&gateway, version, rows(2)).await.is_err());
+        // It does not, and now says so.
+        says(Ok(json!({ "max_batch_size": 0 })));
+        gateway.probe().await;
+        send(&gateway, version, rows(2)).await.unwrap();
+        let read = lock(&endpoint.asked_about).iter().filter(|(what, _)| *what == "config").count();
+        for _ in 0..31 {
+            gateway.probe().await;
+        }
+        let now = lock(&endpoint.asked_about).iter().filter(|(what, _)| *what == "config").count();
+        assert_eq!(now, read, "and then it is known");
+    }
+}
+
+#[tokio::test]
 async fn each_version_is_held_to_its_own_outputs() {
     let endpoint = Scripted::new();
     let gateway = over(&[Arc::clone(&endpoint)], DIGITS);
