@@ -393,7 +393,8 @@ impl Gateway {
             Ok(Ok(response)) => {
                 let (model, request) = (&asked.routes.name, asked.request);
                 let checked = check_answer(model, asked.wanted, &response);
-                checked.and_then(|()| at.known.check(model, request, &response)).map(|()| response)
+                let held = || at.known.check(model, asked.version, request, &response);
+                checked.and_then(|()| held()).map(|()| response)
             }
             Ok(Err(EndpointError::Status { status: 504, message }))
                 if asked.deadline.is_past(self.clock.now()) =>

@@ -104,7 +104,8 @@ impl Member {
             return Ok(known);
         }
         let seed = self.id.0 ^ stable_hash(version.unwrap_or_default().as_bytes());
-        let known = Arc::new(AtVersion::new(self.config, seed, Arc::clone(cap), now)?);
+        let known =
+            Arc::new(AtVersion::new(self.config, seed, version.is_some(), Arc::clone(cap), now)?);
         versions.retain(|_, known| known.strong_count() > 0);
         versions.insert(key, Arc::downgrade(&known));
         Ok(known)

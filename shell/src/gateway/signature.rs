@@ -145,6 +145,7 @@ fn is_open(spec: &TensorSpec) -> bool {
 
 /// What is known of a version at an endpoint.
 pub(super) struct Known {
+    is_of_version: bool,
     told: Mutex<State>,
     /// What answers are held to, by the version that they say to be of; empty while nothing is known.
     expected: ArcSwap<Vec<Arc<Told>>>,
@@ -166,9 +167,11 @@ struct State {
     probes_since: u32,
 }
 
-impl Default for Known {
-    fn default() -> Self {
+impl Known {
+    /// Nothing yet; whether it is of one version alone, or of what requests get that name none.
+    pub(super) fn nothing(is_of_version: bool) -> Self {
         Self {
+            is_of_version,
             told: Mutex::default(),
             expected: ArcSwap::default(),
             ask: AtomicBool::new(true),
@@ -176,9 +179,7 @@ impl Default for Known {
             is_odd: AtomicBool::new(false),
         }
     }
-}
 
-impl Known {
     pub(super) fn is_odd(&self) -> bool {
         self.is_odd.load(Ordering::Relaxed)
     }
@@ -264,31 +265,46 @@ impl Known {
         }
     }
 
-    /// Holds an answer to what is known of the version that it says to be of.
+    /// Holds an answer to a request for version `named` to what is known of the version that it says to be of. It
+    /// fits if any that this may be tells such answers.
     ///
     /// # Errors
     /// [`EndpointError::WrongAnswer`].
     pub(super) fn check(
         &self,
         model: &str,
+        named: Option<&str>,
         request: &InferRequest,
         response: &InferResponse,
     ) -> Result<(), EndpointError> {
+        let said = &response.model_version;
+        // A version without a place of its own may be any but the one that is known here.
+        let is_any_other = named.is_some() && !self.is_of_version;
         let expected = self.expected.load();
         if expected.is_empty() {
             return Ok(());
         }
-        let Some(told) = expected.iter().find(|told| told.is_of(&response.model_version)) else {
+        let mut problem = None;
+        for told in expected.iter() {
+            let may_be = told.is_of(said)
+                && !(is_any_other && (said.is_empty() || told.signature.version.is_none()));
+            match may_be.then(|| told.check(request, response)) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(other)) => {
+                    problem.get_or_insert(other);
+                }
+                None => {}
+            }
+        }
+        let Some(problem) = problem else {
             // Newer, most likely. It gives what it likes until it was asked.
             self.ask.store(true, Ordering::Relaxed);
             return Ok(());
         };
-        told.check(request, response).map_err(|problem| {
-            // What is known may be of a model that is there no more, or is configured in another way.
-            self.ask.store(true, Ordering::Relaxed);
-            self.is_misfit.store(true, Ordering::Relaxed);
-            EndpointError::WrongAnswer(format!("its answer for model '{model}' {problem}"))
-        })
+        // What is known may be of a model that is there no more, or is configured in another way.
+        self.ask.store(true, Ordering::Relaxed);
+        self.is_misfit.store(true, Ordering::Relaxed);
+        Err(EndpointError::WrongAnswer(format!("its answer for model '{model}' {problem}")))
     }
 }
 

@@ -45,12 +45,14 @@ impl AtVersion {
     pub(super) fn new(
         config: HealthConfig,
         seed: u64,
+        is_of_version: bool,
         cap: Arc<EjectionCap>,
         now: Instant,
     ) -> Result<Self, ConfigError> {
         let health = EndpointHealth::new(config, seed, now)?;
         let cap = ArcSwap::new(cap);
-        Ok(Self { health, cap, known: Known::default(), rest: Rest::default() })
+        let known = Known::nothing(is_of_version);
+        Ok(Self { health, cap, known, rest: Rest::default() })
     }
 
     /// It has left the table: the cap counts it no longer.

@@ -183,6 +183,47 @@ async fn whoever_tells_nothing_is_held_to_what_the_others_agree_on() {
 }
 
 #[tokio::test]
+async fn an_answer_fits_where_one_of_those_fits_that_it_may_be_of() {
+    let endpoints = [Scripted::new(), Scripted::new(), Scripted::new()];
+    let unnamed = ModelMetadata { versions: vec![], ..metadata("1", &[spec("y", &[-1, 2])]) };
+    let told = [Err(status(501)), Ok(unnamed), Ok(metadata("1", &[spec("y", &[-1, 5])]))];
+    for (endpoint, told) in endpoints.iter().zip(told) {
+        *lock(&endpoint.metadata) = told;
+    }
+    let rule = "rules = [{ header = \"x-a\", endpoint = \"a\" }]\n";
+    let gateway = over(&endpoints, &(IN_TURN.to_owned() + rule));
+    let hints = Hints { headers: vec![("x-a".into(), "yes".into())] };
+    gateway.probe().await;
+    for (shape, fits) in [(&[1, 2], true), (&[1, 5], true), (&[1, 4], false)] {
+        gives(&endpoints[0], shape);
+        let result = gateway.infer("digits", None, rows(1), &hints).await;
+        assert_eq!(result.is_ok(), fits, "{shape:?} {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_has_no_place_of_its_own_is_not_held_to_what_another_gives() {
+    let endpoint = Scripted::new();
+    let gateway = over(&[Arc::clone(&endpoint)], DIGITS);
+    for number in 0..MOST_NAMED {
+        send(&gateway, Some(&format!("{number}")), rows(1)).await.unwrap();
+    }
+    for versions in [vec![], vec!["1".to_owned()]] {
+        let told = ModelMetadata { versions, ..metadata("1", &[spec("y", &[-1, 2])]) };
+        *lock(&endpoint.metadata) = Ok(told);
+        gateway.probe().await;
+        gives(&endpoint, &[1, 4]);
+        for _ in 0..2 {
+            send(&gateway, Some("new"), rows(1)).await.unwrap();
+        }
+        // Nor where it does not say which it is of.
+        endpoint.does(|_, request| Ok(answer(Some(""), request, vec![output(&[1, 4])])));
+        send(&gateway, Some("new"), rows(1)).await.unwrap();
+        assert!(send(&gateway, None, rows(1)).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_is_odd_in_one_version_and_not_in_another() {
     let endpoints = [Scripted::new(), Scripted::new(), Scripted::new()];
     let gateway = over(&endpoints, IN_TURN);
