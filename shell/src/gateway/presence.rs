@@ -58,6 +58,12 @@ impl Presences {
         }
     }
 
+    /// Whether it says that it has this version ready.
+    pub(super) fn tells(&self, version: &str) -> bool {
+        let has = |told: &Arc<Vec<String>>| told.iter().any(|it| it == version);
+        self.model() == Presence::Ready && self.versions.load().as_ref().is_some_and(has)
+    }
+
     /// What it said when it was asked about the model; whether that is news. An endpoint that cannot be
     /// asked says nothing.
     pub(super) fn told(&self, answer: &Result<ModelMetadata, EndpointError>) -> bool {

@@ -2,10 +2,12 @@
 //! about the version beside it.
 //!
 //! Versions that routes name are prepared with the table. Those that only requests name come when they are
-//! named first, [`MOST_NAMED`] of a model; more share what is known of requests that name none.
+//! named first, [`MOST_NAMED`] of a model; more share what is known of requests that name none. Names that nobody
+//! says to have give way to versions that somebody has.
 
 use super::member::Seat;
 use super::plan::Lasting;
+use super::presence::Presence;
 use super::rest::Rest;
 use super::signature::Known;
 use arc_swap::ArcSwap;
@@ -189,11 +191,27 @@ impl Versions {
             return Arc::clone(named);
         }
         // So that requests for ever new names do not queue up for the lock below.
-        let has_room =
-            named.len() < MOST_NAMED || named.values().any(|seating| seating.is_dispensable(now));
+        let has_room = named.len() < MOST_NAMED || self.gives_way(&named, version, now).is_some();
         drop(named);
         let seating = has_room.then(|| self.name(version, lasting, now)).flatten();
         seating.unwrap_or_else(|| Arc::clone(&self.unversioned))
+    }
+
+    /// Which of these gives its place to `version`, if any: of those that can, the one that is unused longest.
+    fn gives_way<'a>(
+        &self,
+        named: &'a HashMap<String, Arc<Seating>>,
+        version: &str,
+        now: Instant,
+    ) -> Option<&'a String> {
+        let presences = || self.unversioned.seats.iter().map(|seat| &seat.model.presence);
+        let is_told = presences().any(|it| it.tells(version));
+        let is_nowhere = |other: &str| presences().all(|it| it.of(Some(other)) == Presence::Absent);
+        let can = |(other, seating): &(&String, &Arc<Seating>)| {
+            seating.is_dispensable(now) || (is_told && is_nowhere(other))
+        };
+        let oldest = named.iter().filter(can).min_by_key(|(_, seating)| seating.last_used());
+        oldest.map(|(version, _)| version)
     }
 
     /// A place for a version that is named for the first time, if there is one.
@@ -206,9 +224,7 @@ impl Versions {
             return Some(Arc::clone(known));
         }
         if named.len() >= MOST_NAMED {
-            let dispensable = named.iter().filter(|(_, seating)| seating.is_dispensable(now));
-            let oldest = dispensable.min_by_key(|(_, seating)| seating.last_used());
-            let oldest = oldest.map(|(version, _)| version.clone())?;
+            let oldest = self.gives_way(&named, version, now)?.clone();
             named.remove(&oldest);
             lasting.forget_cap(&self.model, &oldest);
         }

@@ -1,6 +1,6 @@
 //! Versions of a model have a health of their own at each endpoint.
 
-use super::scripted::{Scripted, answer, health, output, over, rows, send};
+use super::scripted::{Scripted, answer, health, metadata, output, over, rows, send, spec};
 use super::*;
 use crate::gateway::presence::Presence;
 use crate::gateway::versions::MOST_NAMED;
@@ -177,6 +177,31 @@ async fn versions_that_requests_name_are_bounded_and_more_share_one_health() {
     let long = "x".repeat(300);
     send(&gateway, Some(&long), rows(1)).await.unwrap();
     assert!(known().iter().all(|(version, _)| *version != long), "a name too long to be kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_nobody_has_give_way_to_a_version_that_somebody_has() {
+    let endpoints = failing("7", 2);
+    let gateway = over(&endpoints, IN_TURN);
+    gateway.probe().await;
+    for number in 0..MOST_NAMED {
+        send(&gateway, Some(&format!("none-{number}")), rows(1)).await.unwrap();
+    }
+    let known = || gateway.plan.load().models["digits"].by_version.versioned();
+    let has = |name: &str| known().iter().any(|(version, _)| version == name);
+    send(&gateway, Some("none-more"), rows(1)).await.unwrap();
+    assert!(!has("none-more"), "it is no better than those before it");
+    let both = ModelMetadata {
+        versions: vec!["1".into(), "7".into()],
+        ..metadata("1", &[spec("y", &[-1, 2])])
+    };
+    *lock(&endpoints[0].metadata) = Ok(both);
+    gateway.probe().await;
+    for _ in 0..40 {
+        assert!(send(&gateway, Some("7"), rows(1)).await.is_err());
+    }
+    assert!(has("7") && known().len() == MOST_NAMED);
+    assert_eq!(ejected(&gateway, None, &["a", "b"]), 0);
 }
 
 #[tokio::test(start_paused = true)]
