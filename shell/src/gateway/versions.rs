@@ -204,7 +204,7 @@ impl Versions {
         version: &str,
         now: Instant,
     ) -> Option<&'a String> {
-        let presences = || self.unversioned.seats.iter().map(|seat| &seat.model.presence);
+        let presences = || self.unversioned.everyone().map(|seat| &seat.model.presence);
         let is_told = presences().any(|it| it.tells(version));
         let is_nowhere = |other: &str| presences().all(|it| it.of(Some(other)) == Presence::Absent);
         let can = |(other, seating): &(&String, &Arc<Seating>)| {
