@@ -104,7 +104,7 @@ fn of_gateway(text: &mut Text, all: &Everything) {
     if let Some(copies) = &all.unrouted.copies {
         text.sample(&[("shadow", &"true")], copies);
     }
-    let help = "Requests that were refused as they had come through too many gateways.";
+    let help = "Requests and questions about models that were refused as they had come through too many gateways.";
     text.family("tensorforge_route_looped_requests_total", "counter", help);
     text.sample(&[], &all.looped);
     let help = "Requests that wait now, as all endpoints that they may go to are full.";
