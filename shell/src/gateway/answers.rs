@@ -1,7 +1,8 @@
 //! Answers that are given again when no route is left.
 //!
-//! What an answer depends on is hashed, which takes longer than anything else here. So a request pays for a
-//! place in a queue, and one task at a time works the queue off on a thread that no request waits for. Questions
+//! What an answer depends on is hashed, which takes longer than anything else here. So a request with more than a
+//! few kilobytes pays for a place in a queue only, and one task at a time works the queue off on a thread that no
+//! request waits for; less is hashed sooner than that thread is woken. Questions
 //! go the same way, behind the answers that were given before, so that whoever asks finds them.
 
 use crate::concurrency::lock;
@@ -19,6 +20,10 @@ const MOST_WAITING: usize = 1024;
 
 /// Bytes of inputs and outputs that wait with them, and are held in memory for so long.
 const MOST_WAITING_BYTES: usize = 32 << 20;
+
+/// Bytes up to which an answer is kept at once where nothing waits before it: to hash them takes less than to
+/// wake a thread for it.
+const SMALL: usize = 4 << 10;
 
 /// Models, and versions asked of them, whose last answering version is remembered. More are not: their
 /// answers are given again only to who names the version.
@@ -106,6 +111,11 @@ impl Answers {
         let given = Given { asked, request, response, now, epoch };
         let bytes = given.bytes();
         let mut queue = lock(&self.0.queue);
+        if bytes <= SMALL && !queue.is_served {
+            drop(queue);
+            self.0.keep(given);
+            return;
+        }
         // One that is larger than all that may wait is larger than what is kept, most likely.
         if queue.answers >= MOST_WAITING || queue.bytes.saturating_add(bytes) > MOST_WAITING_BYTES {
             queue.dropped += 1;

@@ -13,6 +13,9 @@ fn fails(endpoint: &Scripted) {
     endpoint.does(|_, _| Err(EndpointError::Unreachable("planted".into())));
 }
 
+/// Rows that are too many to be hashed at once: such an answer waits to be kept.
+const MANY: usize = 1_000;
+
 /// A runtime whose one thread for what blocks is busy until the sender says otherwise.
 fn with_a_busy_thread(test: impl AsyncFnOnce(std::sync::mpsc::Sender<()>)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -28,19 +31,36 @@ fn with_a_busy_thread(test: impl AsyncFnOnce(std::sync::mpsc::Sender<()>)) {
 }
 
 #[test]
+fn a_small_answer_is_kept_at_once_unless_others_wait_before_it() {
+    with_a_busy_thread(async |free| {
+        let endpoint = Scripted::new();
+        let gateway = keeping(&[Arc::clone(&endpoint)], DIGITS);
+        send(&gateway, None, rows(1)).await.unwrap();
+        assert_eq!(gateway.kept_answers().unwrap().kept, 1);
+        send(&gateway, None, rows(MANY)).await.unwrap();
+        send(&gateway, None, rows(2)).await.unwrap();
+        assert_eq!(gateway.kept_answers().unwrap().kept, 1);
+        free.send(()).unwrap();
+        fails(&endpoint);
+        assert!(is_kept(&send(&gateway, None, rows(2)).await));
+        assert_eq!(gateway.kept_answers().unwrap().kept, 3);
+    });
+}
+
+#[test]
 fn an_answer_is_given_before_it_is_kept() {
     with_a_busy_thread(async |free| {
         let endpoint = Scripted::new();
         let gateway = keeping(&[Arc::clone(&endpoint)], DIGITS);
         // Nothing can be kept meanwhile, and nobody waits for that.
         for count in 1..=10 {
-            send(&gateway, None, rows(count)).await.unwrap();
+            send(&gateway, None, rows(MANY + count)).await.unwrap();
         }
         assert_eq!(gateway.kept_answers().unwrap().kept, 0);
         free.send(()).unwrap();
         fails(&endpoint);
         for count in 1..=10 {
-            assert!(is_kept(&send(&gateway, None, rows(count)).await));
+            assert!(is_kept(&send(&gateway, None, rows(MANY + count)).await));
         }
         assert_eq!((gateway.kept_answers().unwrap().kept, gateway.dropped_answers()), (10, 0));
     });
@@ -52,7 +72,7 @@ fn more_answers_than_may_wait_are_not_kept_and_counted() {
         let endpoint = Scripted::new();
         let gateway = keeping(&[Arc::clone(&endpoint)], DIGITS);
         for _ in 0..1034 {
-            send(&gateway, None, rows(1)).await.unwrap();
+            send(&gateway, None, rows(MANY + 1)).await.unwrap();
         }
         assert_eq!(gateway.dropped_answers(), 10);
         // Nor more bytes, however few requests they are.
@@ -60,7 +80,7 @@ fn more_answers_than_may_wait_are_not_kept_and_counted() {
         assert_eq!(gateway.dropped_answers(), 11);
         free.send(()).unwrap();
         fails(&endpoint);
-        assert!(is_kept(&send(&gateway, None, rows(1)).await));
+        assert!(is_kept(&send(&gateway, None, rows(MANY + 1)).await));
         assert_eq!(gateway.kept_answers().unwrap().kept, 1024);
     });
 }
@@ -70,13 +90,13 @@ fn an_answer_that_waits_to_be_kept_is_forgotten_with_the_others() {
     with_a_busy_thread(async |free| {
         let endpoint = Scripted::new();
         let gateway = keeping(&[Arc::clone(&endpoint)], DIGITS);
-        send(&gateway, None, rows(1)).await.unwrap();
+        send(&gateway, None, rows(MANY + 1)).await.unwrap();
         gateway.forget_answers("digits");
-        send(&gateway, None, rows(2)).await.unwrap();
+        send(&gateway, None, rows(MANY + 2)).await.unwrap();
         free.send(()).unwrap();
         fails(&endpoint);
-        assert!(!is_kept(&send(&gateway, None, rows(1)).await));
-        assert!(is_kept(&send(&gateway, None, rows(2)).await), "the next one gave this");
+        assert!(!is_kept(&send(&gateway, None, rows(MANY + 1)).await));
+        assert!(is_kept(&send(&gateway, None, rows(MANY + 2)).await), "the next one gave this");
     });
 }
 
@@ -84,7 +104,7 @@ fn an_answer_that_waits_to_be_kept_is_forgotten_with_the_others() {
 fn what_waits_ends_with_the_gateway() {
     with_a_busy_thread(async |free| {
         let gateway = keeping(&[Scripted::new()], DIGITS);
-        send(&gateway, None, rows(1)).await.unwrap();
+        send(&gateway, None, rows(MANY + 1)).await.unwrap();
         drop(gateway);
         free.send(()).unwrap();
         // The thread is there for others.
