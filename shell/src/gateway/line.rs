@@ -61,8 +61,9 @@ impl Gateway {
         if matches!(found, Ok(Ok(_))) {
             waiter.go();
         }
-        let now = self.clock.now();
-        journey.taken.waited = Some(now.since(journey.deadline.came()).into());
+        let (now, deadline) = (self.clock.now(), journey.deadline);
+        let since = if deadline.has_waited() { deadline.came() } else { journey.context.now };
+        journey.taken.waited = Some(now.since(since).into());
         found.unwrap_or_else(|_| {
             Err(if journey.deadline.is_past(now) { Nobody::Late } else { Nobody::Left })
         })

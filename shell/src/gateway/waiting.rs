@@ -6,7 +6,7 @@
 
 use crate::concurrency::lock;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
@@ -60,8 +60,10 @@ pub(super) enum Told {
 /// Room that there may be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Room {
-    /// The classes that could not take it.
-    tried: Vec<u64>,
+    /// The classes that it is not for: they could not take it, or may not go there.
+    passed: HashSet<u64>,
+    /// How many have tried to take it.
+    tries: usize,
     /// It is for one class only.
     is_own: bool,
 }
@@ -160,15 +162,15 @@ impl<T> Place<T> {
 impl<T> Line<T> {
     /// Tells the first one whose class has not tried yet.
     fn tell_next(&mut self, mut room: Room, mut may_go: impl FnMut(&T) -> bool) {
+        if room.tries >= MOST_TRIES {
+            return;
+        }
         for place in self.places.values_mut() {
-            if room.tried.len() >= MOST_TRIES {
-                return;
-            }
-            if room.tried.contains(&place.class) {
+            if room.passed.contains(&place.class) {
                 continue;
             }
             if !may_go(&place.goes_to) {
-                room.tried.push(place.class);
+                room.passed.insert(place.class);
                 continue;
             }
             // One that was told already takes one room, so this one is for another.
@@ -226,7 +228,8 @@ impl<T> Waiter<'_, T> {
         }
         let mut line = lock(&self.waiting.line);
         let Some(place) = line.places.get(&self.turn) else { return };
-        room.tried.push(place.class);
+        room.passed.insert(place.class);
+        room.tries += 1;
         line.tell_next(room, |_| true);
     }
 
@@ -239,7 +242,7 @@ impl<T> Waiter<'_, T> {
         if let Some((_, next)) = same.next()
             && next.told.is_none()
         {
-            next.told = Some(Told::Room(Room { tried: Vec::new(), is_own: true }));
+            next.told = Some(Told::Room(Room { is_own: true, ..Room::default() }));
             next.bell.notify_one();
         }
     }

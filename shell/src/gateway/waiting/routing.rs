@@ -111,6 +111,18 @@ fn one_room_is_tried_by_so_many_classes_and_no_more() {
 }
 
 #[test]
+fn whoever_may_not_go_there_uses_up_no_try() {
+    let line = Line::new(usize::MAX);
+    let others: Vec<_> = (0..1_000).map(|class| line.join(7, class, 0b10).unwrap()).collect();
+    let waiter = line.join(0, 1_000, 0b01).unwrap();
+    line.room(at(0));
+    assert!(others.iter().all(|other| room(other).is_none()));
+    let given = room(&waiter).unwrap();
+    waiter.pass_on(given);
+    assert!(others.iter().all(|other| room(other).is_none()), "nor is anybody asked afterwards");
+}
+
+#[test]
 fn room_of_one_that_gives_up_is_not_lost() {
     let line = Line::new(10);
     let [first, second] = [0, 0].map(|priority| line.join(priority, 1, 1).unwrap());
