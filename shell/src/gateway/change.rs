@@ -4,7 +4,7 @@
 
 use super::{Gateway, PublishError};
 use crate::concurrency::lock;
-use crate::routing::{self, EndpointEntry, EndpointState, Routes, SplitEntry, TableVersion};
+use crate::routing::{self, EndpointEntry, Routes, SplitEntry, TableVersion};
 use serde::Serialize;
 use tensorforge_core::route::Health;
 
@@ -81,10 +81,7 @@ impl Gateway {
     /// [`PublishError`] says what makes no sense.
     pub fn join(&self, endpoint: EndpointEntry) -> Result<TableVersion, PublishError> {
         self.change(None, |routes| {
-            match routes.endpoints.iter_mut().find(|known| known.name == endpoint.name) {
-                Some(known) => *known = endpoint,
-                None => routes.endpoints.push(endpoint),
-            }
+            routes.join(endpoint);
             Ok(())
         })
     }
@@ -95,9 +92,7 @@ impl Gateway {
     /// [`TableChangeError::UnknownEndpoint`].
     pub fn drain(&self, name: &str) -> Result<TableVersion, TableChangeError> {
         self.change(None, |routes| {
-            let at = place_of(routes, name)?;
-            routes.endpoints[at].state = EndpointState::Draining;
-            Ok(())
+            routes.drain(name).then_some(()).ok_or_else(|| unknown(routes, name))
         })
     }
 
@@ -107,9 +102,7 @@ impl Gateway {
     /// [`TableChangeError::UnknownEndpoint`]; [`TableChangeError::Publish`] where a model or a rule names it.
     pub fn leave(&self, name: &str) -> Result<TableVersion, TableChangeError> {
         self.change(None, |routes| {
-            let at = place_of(routes, name)?;
-            routes.endpoints.remove(at);
-            Ok(())
+            routes.leave(name).then_some(()).ok_or_else(|| unknown(routes, name))
         })
     }
 
@@ -161,9 +154,7 @@ impl Gateway {
     }
 }
 
-fn place_of(routes: &Routes, name: &str) -> Result<usize, TableChangeError> {
-    routes.endpoints.iter().position(|known| known.name == name).ok_or_else(|| {
-        let known = routes.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-        TableChangeError::UnknownEndpoint { name: name.to_owned(), known }
-    })
+fn unknown(routes: &Routes, name: &str) -> TableChangeError {
+    let known = routes.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    TableChangeError::UnknownEndpoint { name: name.to_owned(), known }
 }

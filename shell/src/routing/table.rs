@@ -349,10 +349,7 @@ impl RouteTable {
     /// [`EndpointError::Publish`] names what makes no sense.
     pub fn join(&self, endpoint: EndpointEntry) -> Result<TableVersion, EndpointError> {
         self.update(|routes| {
-            match routes.endpoints.iter_mut().find(|known| known.name == endpoint.name) {
-                Some(known) => *known = endpoint.clone(),
-                None => routes.endpoints.push(endpoint.clone()),
-            }
+            routes.join(endpoint.clone());
             Ok(())
         })
     }
@@ -363,10 +360,8 @@ impl RouteTable {
     /// [`EndpointError::Unknown`] if there is none of that name.
     pub fn drain(&self, name: &str) -> Result<TableVersion, EndpointError> {
         self.update(|routes| {
-            let known = routes.endpoints.iter_mut().find(|known| known.name == name);
-            let known = known.ok_or_else(|| EndpointError::Unknown { name: name.to_owned() })?;
-            known.state = EndpointState::Draining;
-            Ok(())
+            let unknown = || EndpointError::Unknown { name: name.to_owned() };
+            routes.drain(name).then_some(()).ok_or_else(unknown)
         })
     }
 
@@ -377,10 +372,8 @@ impl RouteTable {
     /// rule names it.
     pub fn leave(&self, name: &str) -> Result<TableVersion, EndpointError> {
         self.update(|routes| {
-            let known = routes.endpoints.iter().position(|known| known.name == name);
-            let known = known.ok_or_else(|| EndpointError::Unknown { name: name.to_owned() })?;
-            routes.endpoints.remove(known);
-            Ok(())
+            let unknown = || EndpointError::Unknown { name: name.to_owned() };
+            routes.leave(name).then_some(()).ok_or_else(unknown)
         })
     }
 

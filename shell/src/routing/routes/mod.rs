@@ -1,6 +1,7 @@
 //! What is written down about routes: the file `routes.toml`, or the same as JSON.
 
 mod bandit;
+mod change;
 mod check;
 mod checked;
 mod error;
