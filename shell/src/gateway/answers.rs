@@ -99,7 +99,8 @@ impl Answers {
         epochs.get(model).copied().unwrap_or(0)
     }
 
-    /// Keeps an answer some time soon, or not at all if too many wait for that.
+    /// Keeps an answer: at once if it is small and none waits, else some time soon, or not at all if too many wait
+    /// for that.
     pub(super) fn keep(
         &self,
         asked: Option<&str>,
